@@ -6,7 +6,7 @@
  */
 
 // biome-ignore format: a table reads in columns
-export const FAULTS = {
+const TABLE = {
   unspecified:          { v5: 0x80, v3: 3,    retry: true,  text: 'unspecified error' },
   malformedPacket:      { v5: 0x81, v3: null, retry: false, text: 'malformed packet' },
   protocolError:        { v5: 0x82, v3: null, retry: false, text: 'protocol error' },
@@ -37,14 +37,16 @@ export const FAULTS = {
   storeUnavailable:     { v5: 0x88, v3: 3,    retry: true,  text: 'store is unavailable' },
 } as const satisfies Record<string, FaultRow>;
 
-interface FaultRow {
+export interface FaultRow {
   readonly v5: number;
   readonly v3: number | null;
   readonly retry: boolean;
   readonly text: string;
 }
 
-export type FaultCode = keyof typeof FAULTS;
+export type FaultCode = keyof typeof TABLE;
+
+export const FAULTS: Readonly<Record<FaultCode, FaultRow>> = TABLE;
 
 /** What callers are expected to meet. Bugs are not faults; they are assertions. */
 export class Fault extends Error {
