@@ -6,7 +6,7 @@
  */
 
 // biome-ignore format: a table reads in columns
-const TABLE = {
+export const FAULTS: Readonly<Record<FaultCode, FaultRow>> = {
   unspecified:          { v5: 0x80, v3: 3,    retry: true,  text: 'unspecified error' },
   malformedPacket:      { v5: 0x81, v3: null, retry: false, text: 'malformed packet' },
   protocolError:        { v5: 0x82, v3: null, retry: false, text: 'protocol error' },
@@ -35,7 +35,7 @@ const TABLE = {
   connectionRate:       { v5: 0x9f, v3: 3,    retry: true,  text: 'connection rate exceeded' },
   storeFull:            { v5: 0x97, v3: 3,    retry: true,  text: 'store is full' },
   storeUnavailable:     { v5: 0x88, v3: 3,    retry: true,  text: 'store is unavailable' },
-} as const satisfies Record<string, FaultRow>;
+};
 
 export interface FaultRow {
   readonly v5: number;
@@ -44,9 +44,35 @@ export interface FaultRow {
   readonly text: string;
 }
 
-export type FaultCode = keyof typeof TABLE;
-
-export const FAULTS: Readonly<Record<FaultCode, FaultRow>> = TABLE;
+export type FaultCode =
+  | 'unspecified'
+  | 'malformedPacket'
+  | 'protocolError'
+  | 'unsupportedVersion'
+  | 'clientIdNotValid'
+  | 'badUserOrPassword'
+  | 'notAuthorized'
+  | 'serverUnavailable'
+  | 'serverBusy'
+  | 'banned'
+  | 'serverShuttingDown'
+  | 'badAuthMethod'
+  | 'keepAliveTimeout'
+  | 'sessionTakenOver'
+  | 'topicFilterInvalid'
+  | 'topicNameInvalid'
+  | 'receiveMaximum'
+  | 'topicAliasInvalid'
+  | 'packetTooLarge'
+  | 'messageRateTooHigh'
+  | 'quotaExceeded'
+  | 'administrativeAction'
+  | 'payloadFormatInvalid'
+  | 'useAnotherServer'
+  | 'serverMoved'
+  | 'connectionRate'
+  | 'storeFull'
+  | 'storeUnavailable';
 
 /** What callers are expected to meet. Bugs are not faults; they are assertions. */
 export class Fault extends Error {

@@ -3,5 +3,12 @@ export { AssertionFailure, assert } from './assert.ts';
 export { type Clock, systemClock } from './clock.ts';
 export { FAULTS, Fault, type FaultCode, type FaultRow } from './fault.ts';
 export { Timer, TimerWheel } from './timer-wheel.ts';
-export { createLog, LOG_LEVELS, type Log, type LogFields, type LogLevel, silentLog } from './log.ts';
+export {
+  createLog,
+  LOG_LEVELS,
+  type Log,
+  type LogFields,
+  type LogLevel,
+  silentLog,
+} from './log.ts';
 export { createSeededRandom, type Random, systemRandom } from './random.ts';

@@ -50,11 +50,7 @@ export interface Table {
   get(key: string): Promise<Row | undefined>;
 
   /** The row's new version, or `undefined` where `expected` does not hold. Default: any. */
-  put(
-    key: string,
-    value: Uint8Array,
-    expected?: Version | 'absent',
-  ): Promise<Version | undefined>;
+  put(key: string, value: Uint8Array, expected?: Version | 'absent'): Promise<Version | undefined>;
 
   /** False where the row is not there or its version is not `expected`. */
   remove(key: string, expected?: Version): Promise<boolean>;
