@@ -13,8 +13,16 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   broker: ['base', 'wire', 'ports', 'instances', 'telemetry', 'identity'],
   edge: ['base', 'wire', 'telemetry', 'broker'],
   adapters: ['base', 'ports'],
-  cli: ['base', 'wire'],
+  config: ['base'],
+  cli: ['base', 'wire', 'config'],
 };
 
-/** `main.ts` and `config.ts` build the house from every module. */
-export const ROOTS: readonly string[] = ['main.ts', 'config.ts'];
+/** These build the house from every module. */
+export const ROOTS: readonly string[] = ['main.ts', 'start.ts', 'compose.ts'];
+
+/** Packages from outside, and the modules that may import them. */
+export const PACKAGES: Readonly<Record<string, readonly string[]>> = {
+  lmdb: ['adapters'],
+  ws: ['edge', 'cli'],
+  yaml: ['config'],
+};

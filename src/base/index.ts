@@ -12,3 +12,4 @@ export {
   silentLog,
 } from './log.ts';
 export { createSeededRandom, type Random, systemRandom } from './random.ts';
+export { Slab } from './slab.ts';

@@ -106,6 +106,8 @@ export interface SubscribePacket {
 
 export interface SubscriptionRequest {
   readonly filter: string;
+  /** Badly written: refused in SUBACK on its own, the other filters of the packet stand. */
+  readonly invalid: boolean;
   readonly qos: Qos;
   readonly noLocal: boolean;
   readonly retainAsPublished: boolean;

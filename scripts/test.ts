@@ -1,0 +1,58 @@
+/**
+ * `npm test`: every test of the project. `npm test -- WORD` runs the files whose path holds WORD
+ * or, where no path does, the tests whose name does.
+ *
+ * A skipped test is named at the end with its reason; with CI=true it is a failure, so that an
+ * absent tool cannot quietly thin out the tests.
+ */
+import { globSync } from 'node:fs';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+import { PROJECT } from './source-tree.ts';
+
+const all = globSync('{src,scripts,test}/**/*.test.ts', { cwd: PROJECT }).sort();
+const words = process.argv.slice(2);
+const chosen = all.filter(
+  (path) => words.length === 0 || words.some((word) => path.includes(word)),
+);
+const byName = chosen.length === 0;
+
+const skipped: string[] = [];
+let failed = false;
+
+const stream = run({
+  files: byName ? all : chosen,
+  cwd: PROJECT,
+  concurrency: 2,
+  execArgv: ['--conditions=source'],
+  // Deadlines are the tests' own; this one only ends a run that hangs.
+  timeout: 600_000,
+  ...(byName ? { testNamePatterns: words.map((word) => new RegExp(escape(word), 'i')) } : {}),
+});
+stream.on('test:fail', () => {
+  failed = true;
+});
+stream.on('test:pass', ({ name, skip, file }) => {
+  if (skip === undefined || skip === false) return;
+  const reason = typeof skip === 'string' && skip !== '' ? skip : 'no reason given';
+  if (!byName || reason !== 'test name does not match pattern') {
+    skipped.push(`${file?.replace(`${PROJECT}/`, '') ?? ''}: ${name}: ${reason}`);
+  }
+});
+stream.on('end', () => {
+  const strict = process.env['CI'] === 'true' && skipped.length > 0;
+  process.exitCode = failed || strict ? 1 : 0;
+});
+
+stream.compose(new spec()).on('end', finish).pipe(process.stdout);
+
+function finish(): void {
+  if (skipped.length === 0) return;
+  console.log(`\nSkipped (${skipped.length}):`);
+  for (const line of skipped) console.log(`  ${line}`);
+  if (process.env['CI'] === 'true') console.log('In CI a skipped test is a failure.');
+}
+
+function escape(word: string): string {
+  return word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}

@@ -1,0 +1,137 @@
+/**
+ * Journal blocks in memory, for readers: fixed buffers, the one unused longest is used again.
+ *
+ * What was just written is kept without a read while its block is here. Buffers are reused, so
+ * nothing that is handed out may point into one: readers copy.
+ *
+ * @hot
+ */
+import { readv } from 'node:fs';
+import type { LmdbLimits } from './limits.ts';
+import type { Segment } from './segments.ts';
+
+export const BLOCK_BYTES: number = 64 * 1024;
+const READ_AHEAD_BLOCKS = 8;
+
+export class Block {
+  readonly bytes: Buffer = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+  readonly view: DataView = new DataView(this.bytes.buffer);
+  key = -1;
+  /** Bytes of it that are filled and durable. */
+  filled = 0;
+}
+
+export class BlockCache {
+  readonly #blocks = new Map<number, Block>();
+  readonly #free: Block[] = [];
+  readonly #countMax: number;
+  #count = 0;
+
+  constructor(limits: LmdbLimits) {
+    this.#countMax = Math.max(
+      READ_AHEAD_BLOCKS * 2,
+      Math.floor(limits.cacheBytesMax / BLOCK_BYTES),
+    );
+  }
+
+  /** The block at `offset` if it is here and filled up to `end`. */
+  find(segment: number, offset: number, end: number): Block | undefined {
+    const key = keyOf(segment, offset);
+    const block = this.#blocks.get(key);
+    if (block === undefined) return undefined;
+    if (block.filled < end - (offset - (offset % BLOCK_BYTES))) return undefined;
+    return block;
+  }
+
+  /** Says that the block is in use: it goes to the end of the line. */
+  touch(block: Block): void {
+    if (this.#blocks.delete(block.key)) this.#blocks.set(block.key, block);
+  }
+
+  /** Reads the block at `offset` and, if `ahead`, those behind it. */
+  async load(segment: Segment, offset: number, ahead: boolean): Promise<void> {
+    const start = offset - (offset % BLOCK_BYTES);
+    const durable = segment.end;
+    const count = ahead
+      ? Math.min(READ_AHEAD_BLOCKS, Math.ceil((durable - start) / BLOCK_BYTES))
+      : 1;
+    const blocks: Block[] = [];
+    for (let i = 0; i < count; i++) blocks.push(this.#take());
+    try {
+      await readBlocks(segment.fd, blocks, start);
+    } catch (error) {
+      this.#free.push(...blocks);
+      throw error;
+    }
+    for (let i = 0; i < blocks.length; i++) {
+      const at = start + i * BLOCK_BYTES;
+      const block = blocks[i]!;
+      block.filled = Math.max(0, Math.min(BLOCK_BYTES, durable - at));
+      block.key = keyOf(segment.number, at);
+      const old = this.#blocks.get(block.key);
+      if (old !== undefined && old.filled >= block.filled) {
+        this.#free.push(block);
+        this.touch(old);
+        continue;
+      }
+      if (old !== undefined) this.#drop(old);
+      this.#blocks.set(block.key, block);
+    }
+  }
+
+  /** A batch was written: its bytes are kept where their block is here or just begins. */
+  keep(segment: number, offset: number, bytes: Buffer, length: number): void {
+    let done = 0;
+    while (done < length) {
+      const at = offset + done;
+      const inBlock = at % BLOCK_BYTES;
+      const size = Math.min(length - done, BLOCK_BYTES - inBlock);
+      const key = keyOf(segment, at);
+      let block = this.#blocks.get(key);
+      if (block === undefined && inBlock === 0) {
+        block = this.#take();
+        block.key = key;
+        block.filled = 0;
+        this.#blocks.set(key, block);
+      }
+      if (block !== undefined && block.filled === inBlock) {
+        bytes.copy(block.bytes, inBlock, done, done + size);
+        block.filled = inBlock + size;
+      }
+      done += size;
+    }
+  }
+
+  #take(): Block {
+    const free = this.#free.pop();
+    if (free !== undefined) return free;
+    if (this.#count < this.#countMax) {
+      this.#count++;
+      return new Block();
+    }
+    const oldest = this.#blocks.keys().next();
+    if (oldest.done === true) return new Block(); // all are being read into; this one is extra
+    const block = this.#blocks.get(oldest.value)!;
+    this.#blocks.delete(oldest.value);
+    return block;
+  }
+
+  #drop(block: Block): void {
+    this.#blocks.delete(block.key);
+    this.#free.push(block);
+  }
+}
+
+function keyOf(segment: number, offset: number): number {
+  return segment * 65_536 + Math.floor(offset / BLOCK_BYTES);
+}
+
+function readBlocks(fd: number, blocks: readonly Block[], position: number): Promise<void> {
+  const buffers = blocks.map((block) => block.bytes);
+  return new Promise((resolve, reject) => {
+    readv(fd, buffers, position, (error) => {
+      if (error === null) resolve();
+      else reject(error);
+    });
+  });
+}

@@ -1,0 +1,138 @@
+/**
+ * LMDB as this engine uses it: four databases of bytes in one environment.
+ *
+ * LMDB limits keys to 1,978 bytes, ours go to 65,535. A longer text is stored under its
+ * beginning and a hash; the whole text then stands in the value. The length of a key tells which.
+ */
+import { createHash } from 'node:crypto';
+import { type Database, open } from 'lmdb';
+import type { Position } from '#ports';
+import type { LmdbLimits } from './limits.ts';
+
+export type Bytes = Database<Buffer, Buffer>;
+
+export interface Databases {
+  /** table u32 | key -> version f64 | key bytes u32 | whole key if it is long | value */
+  readonly rows: Bytes;
+  /** instance u32 | topic | 0 | first position u64 -> (whole topic) | position f64, place f64 ... */
+  readonly index: Bytes;
+  /** instance u32 | first position u64 -> one retention mark */
+  readonly marks: Bytes;
+  /** text -> JSON: the applied mark, instances, tables, segments */
+  readonly meta: Bytes;
+  /** Reads see what was committed last. */
+  renew(): void;
+  /** Settles once what was committed is on the disk. */
+  flushed(): Promise<void>;
+  close(): Promise<void>;
+}
+
+const LONG_BYTES = 1800;
+const HASH_BYTES = 16;
+const POSITION_BYTES = 8;
+
+export async function openDatabases(path: string, limits: LmdbLimits): Promise<Databases> {
+  const root = open<Buffer, Buffer>({
+    path,
+    noSubdir: true,
+    keyEncoding: 'binary',
+    encoding: 'binary',
+    mapSize: limits.mapBytesMax,
+    maxDbs: 8,
+  });
+  const openOne = (name: string): Bytes =>
+    root.openDB<Buffer, Buffer>({ name, keyEncoding: 'binary', encoding: 'binary' });
+  return {
+    rows: openOne('rows'),
+    index: openOne('index'),
+    marks: openOne('marks'),
+    meta: openOne('meta'),
+    renew: () => {
+      root.resetReadTxn();
+    },
+    flushed: async () => {
+      await root.flushed;
+    },
+    close: () => root.close(),
+  };
+}
+
+/** `number`, then the text or its short form. */
+export function textKey(number: number, text: Uint8Array, spare = 0): Buffer {
+  const long = text.length > LONG_BYTES;
+  const length = 4 + (long ? LONG_BYTES + 1 + HASH_BYTES : text.length);
+  const key = Buffer.allocUnsafe(length + spare);
+  key.writeUInt32BE(number, 0);
+  if (!long) {
+    key.set(text, 4);
+    return key;
+  }
+  key.set(text.subarray(0, LONG_BYTES), 4);
+  key[4 + LONG_BYTES] = 0;
+  const hash = createHash('sha256').update(text).digest();
+  key.set(hash.subarray(0, HASH_BYTES), 4 + LONG_BYTES + 1);
+  return key;
+}
+
+/** Where every key of `number` whose text begins with `prefix` lies: from `start` up to `end`. */
+export function prefixRange(
+  number: number,
+  prefix: Uint8Array,
+): { readonly start: Buffer; readonly end: Buffer } {
+  const start = Buffer.allocUnsafe(4 + Math.min(prefix.length, LONG_BYTES));
+  start.writeUInt32BE(number, 0);
+  start.set(prefix.subarray(0, LONG_BYTES), 4);
+  return { start, end: successor(start) };
+}
+
+/** The first key after all that begin with `key`. */
+export function successor(key: Buffer): Buffer {
+  const next = Buffer.from(key);
+  let last = next.length - 1;
+  while (last >= 0 && next[last] === 0xff) last--;
+  next[last]!++;
+  return next.subarray(0, last + 1);
+}
+
+export function rowKeyIsLong(key: Buffer): boolean {
+  return key.length > 4 + LONG_BYTES;
+}
+
+/** The index key of a topic without its position: what all chunks of a topic begin with. */
+export function topicKey(instance: number, topic: Uint8Array): Buffer {
+  const key = textKey(instance, topic, 1);
+  key[key.length - 1] = 0;
+  return key;
+}
+
+export function chunkKey(topic: Buffer, position: Position): Buffer {
+  const key = Buffer.allocUnsafe(topic.length + POSITION_BYTES);
+  key.set(topic, 0);
+  writePosition(key, topic.length, position);
+  return key;
+}
+
+export function chunkIsLong(key: Buffer): boolean {
+  return key.length > 4 + LONG_BYTES + 1 + POSITION_BYTES;
+}
+
+/** The topic part of a chunk's key, separator included. */
+export function topicOfChunk(key: Buffer): Buffer {
+  return key.subarray(0, key.length - POSITION_BYTES);
+}
+
+export function markKey(instance: number, position: Position): Buffer {
+  const key = Buffer.allocUnsafe(4 + POSITION_BYTES);
+  key.writeUInt32BE(instance, 0);
+  writePosition(key, 4, position);
+  return key;
+}
+
+export function readPosition(key: Buffer, at: number): Position {
+  return key.readUInt32BE(at) * 4_294_967_296 + key.readUInt32BE(at + 4);
+}
+
+function writePosition(key: Buffer, at: number, position: Position): void {
+  key.writeUInt32BE(Math.floor(position / 4_294_967_296), at);
+  key.writeUInt32BE(position % 4_294_967_296, at + 4);
+}

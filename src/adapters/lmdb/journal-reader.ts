@@ -1,0 +1,101 @@
+/**
+ * Finds bytes of the journal for one reader. Asking is synchronous and mostly answered from the
+ * cache; what is missing is named, and `load` fetches it.
+ *
+ * @hot
+ */
+import { read } from 'node:fs';
+import { assert } from '#base';
+import { BLOCK_BYTES, type BlockCache } from './block-cache.ts';
+import { offsetOf, type Place, segmentOf } from './record.ts';
+import type { Segment, Segments } from './segments.ts';
+
+export class JournalReader {
+  /** Where the bytes asked for last lie; valid until the next await. */
+  bytes: Buffer = NOTHING;
+  view: DataView = new DataView(NOTHING.buffer);
+  start = 0;
+  /** The segment is gone: retention was faster. */
+  gone = false;
+  readonly #segments: Segments;
+  readonly #cache: BlockCache;
+  #segment: Segment | undefined = undefined;
+  #missingOffset = 0;
+  #missingBytes = 0;
+  #blockKey = -1;
+  /** A record that crosses blocks. */
+  #crossing: Buffer | undefined = undefined;
+  #crossingView: DataView = this.view;
+  #crossingPlace: Place = -1;
+
+  constructor(segments: Segments, cache: BlockCache) {
+    this.#segments = segments;
+    this.#cache = cache;
+  }
+
+  /** True where the whole record at `place` is at `start`; else `load` or `gone`. */
+  record(place: Place): boolean {
+    return this.ready(place, 8) && this.ready(place, this.view.getUint32(this.start, true));
+  }
+
+  /** True where `length` bytes from `place` are at `start`. */
+  ready(place: Place, length: number): boolean {
+    const number = segmentOf(place);
+    const offset = offsetOf(place);
+    if (this.#segment?.number !== number) this.#segment = this.#segments.find(number);
+    this.gone = this.#segment === undefined;
+    if (this.gone) return false;
+    if (place === this.#crossingPlace && length <= this.#crossing!.length) {
+      this.bytes = this.#crossing!;
+      this.view = this.#crossingView;
+      this.start = 0;
+      return true;
+    }
+    this.#missingOffset = offset;
+    this.#missingBytes = length;
+    const inBlock = offset % BLOCK_BYTES;
+    if (inBlock + length > BLOCK_BYTES) return false;
+    const block = this.#cache.find(number, offset, offset + length);
+    if (block === undefined) return false;
+    if (block.key !== this.#blockKey) {
+      this.#blockKey = block.key;
+      this.#cache.touch(block);
+    }
+    this.bytes = block.bytes;
+    this.view = block.view;
+    this.start = inBlock;
+    return true;
+  }
+
+  /** Fetches what `record` or `ready` missed; `ahead`: more behind it will be wanted. */
+  async load(ahead: boolean): Promise<void> {
+    const segment = this.#segment;
+    assert(segment !== undefined, 'what is gone cannot be loaded');
+    const offset = this.#missingOffset;
+    const length = this.#missingBytes;
+    if ((offset % BLOCK_BYTES) + length <= BLOCK_BYTES) {
+      await this.#cache.load(segment, offset, ahead);
+      return;
+    }
+    const bytes = Buffer.allocUnsafeSlow(length);
+    await readAll(segment.fd, bytes, offset);
+    this.#crossing = bytes;
+    this.#crossingView = new DataView(bytes.buffer);
+    this.#crossingPlace = segment.number * 4_294_967_296 + offset;
+  }
+}
+
+function readAll(fd: number, bytes: Buffer, position: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let done = 0;
+    const step = (error: Error | null, count: number): void => {
+      done += count;
+      if (error !== null) reject(error);
+      else if (done >= bytes.length || count === 0) resolve();
+      else read(fd, bytes, done, bytes.length - done, position + done, step);
+    };
+    read(fd, bytes, 0, bytes.length, position, step);
+  });
+}
+
+const NOTHING: Buffer = Buffer.alloc(8);

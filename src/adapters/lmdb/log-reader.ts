@@ -1,0 +1,212 @@
+/**
+ * Reads pages: by merging the entries of the wanted topics, or by walking along the journal.
+ *
+ * A topic costs a search in the index, a stretch of journal costs a look at every message in it:
+ * the cheaper of both is taken. Work per call is bounded; a page may come back empty.
+ *
+ * @hot
+ */
+import { literalPrefix, type LogEntry, type LogPage, type LogRead, type Position } from '#ports';
+import { CursorHeap } from '../cursor-heap.ts';
+import { FilterSet, NEVER } from '../filter-set.ts';
+import { Page } from '../page.ts';
+import type { LmdbInstanceLog } from './instance-log.ts';
+import { JournalReader } from './journal-reader.ts';
+import { JournalScan, placeAfter } from './journal-scan.ts';
+import { KIND_MESSAGE, messageBytes, messageTopic, parseMessage } from './record.ts';
+import { Mark } from './retention.ts';
+import { TopicCursor, topicsInIndex } from './topic-index.ts';
+
+const BYTES_PER_TOPIC = 12 * 1024; // of journal are walked in the time a topic is searched
+const TOPICS_LISTED_MAX = 512;
+const TOPICS_NAMED_MAX = 20_000;
+const RECORDS_PER_LOOK = 64; // at the clock
+
+export async function readPage(log: LmdbInstanceLog, request: LogRead): Promise<LogPage> {
+  const end = log.end();
+  const after = Math.max(request.after, log.floor());
+  const filters = new FilterSet(request.filters, after);
+  const page = new Page(request);
+  const from = filters.lowest === NEVER ? end : filters.lowest;
+  let next: Position;
+  if (from >= end) {
+    next = Math.max(request.after, end);
+  } else {
+    const topics = wantedTopics(log, filters, from);
+    next =
+      topics === undefined
+        ? await walk(log, filters, page, { from, end })
+        : await merge(log, topics, page, end);
+  }
+  next = Math.max(next, request.after);
+  return { entries: page.entries, next, complete: next >= log.end() };
+}
+
+/** The topics to merge, each with the position it counts after; `undefined`: walk instead. */
+function wantedTopics(
+  log: LmdbInstanceLog,
+  filters: FilterSet,
+  from: Position,
+): Map<string, Position> | undefined {
+  const { segments, databases } = log.shared;
+  const worth = distance(log, from) / BYTES_PER_TOPIC;
+  if (filters.exact.size > Math.min(worth, TOPICS_NAMED_MAX)) return undefined;
+  const topics = new Map(filters.exact);
+  if (filters.wildcards.length === 0) return topics;
+  if (segments.list.length === 0) return topics;
+  const countMax = Math.min(worth, TOPICS_LISTED_MAX);
+  for (let i = 0; i < filters.wildcards.length; i++) {
+    const { filter } = filters.wildcards[i]!;
+    const prefix = literalPrefix(filter);
+    const known = log.topicsInMemory(prefix);
+    if (known.length > countMax) return undefined;
+    const stored = topicsInIndex(databases.index, log.number, prefix, countMax);
+    if (stored === undefined) return undefined;
+    for (const list of [known, stored]) {
+      for (const topic of list) {
+        const after = filters.afterOf(topic);
+        if (after !== NEVER) topics.set(topic, after);
+      }
+    }
+    if (topics.size > countMax) return undefined;
+  }
+  return topics;
+}
+
+/** Bytes of journal after `from`. */
+function distance(log: LmdbInstanceLog, from: Position): number {
+  const { segments, journal, limits } = log.shared;
+  const start = placeAfter(segments, from);
+  const { place } = journal.mark;
+  const span = 4_294_967_296;
+  const files = Math.floor(place / span) - Math.floor(start / span);
+  return files * limits.segmentBytes + (place % span) - (start % span);
+}
+
+async function merge(
+  log: LmdbInstanceLog,
+  topics: ReadonlyMap<string, Position>,
+  page: Page,
+  end: Position,
+): Promise<Position> {
+  const { clock, limits, segments, cache, databases } = log.shared;
+  const heap = new CursorHeap<TopicCursor>();
+  let sliceMs = clock.monotonicMs();
+  for (const [topic, after] of topics) {
+    const cursor = new TopicCursor(log, databases.index, topic, Math.max(after, log.floor()));
+    if (cursor.advance()) heap.add(cursor);
+    if (clock.monotonicMs() - sliceMs < limits.sliceMs) continue;
+    await new Promise(setImmediate);
+    sliceMs = clock.monotonicMs();
+  }
+  const reader = new JournalReader(segments, cache);
+  let next: Position = 0;
+  for (let top = heap.top; top !== undefined; top = heap.top) {
+    if (page.full) return next;
+    if (top.position > end) break;
+    while (!reader.record(top.place) && !reader.gone) await reader.load(false);
+    if (!reader.gone && top.position > log.floor()) {
+      const { bytes, view, start } = reader;
+      page.add(parseMessage(bytes, view, start, top.topic), messageBytes(view, start));
+    }
+    next = top.position;
+    heap.advanceTop();
+  }
+  return end;
+}
+
+async function walk(
+  log: LmdbInstanceLog,
+  filters: FilterSet,
+  page: Page,
+  range: { readonly from: Position; readonly end: Position },
+): Promise<Position> {
+  const { clock, limits, segments, cache } = log.shared;
+  const reader = new JournalReader(segments, cache);
+  const scan = new JournalScan(segments, reader, placeAfter(segments, range.from));
+  const judged = new Map<string, Position>();
+  const untilMs = clock.monotonicMs() + limits.sliceMs;
+  let next = range.from;
+  for (let looked = 1; ; looked++) {
+    if (page.full) return next;
+    const step = scan.step();
+    if (step === 'end') return Math.max(next, range.end);
+    if (step === 'load') {
+      await reader.load(true);
+      continue;
+    }
+    if (looked % RECORDS_PER_LOOK === 0 && clock.monotonicMs() > untilMs) return next;
+    const { bytes, view, start } = reader;
+    const position = view.getFloat64(start + 8, true);
+    if (position <= range.from) continue;
+    if (position > range.end) return Math.max(next, range.end);
+    next = position;
+    if (view.getUint8(start + 4) !== KIND_MESSAGE) continue;
+    if (view.getUint32(start + 16, true) !== log.number) continue;
+    const topic = messageTopic(bytes, view, start);
+    let after = judged.get(topic);
+    if (after === undefined) {
+      after = filters.afterOf(topic);
+      judged.set(topic, after);
+    }
+    if (position <= after || position <= log.floor()) continue;
+    page.add(parseMessage(bytes, view, start, topic), messageBytes(view, start));
+  }
+}
+
+/** The messages at these positions [ML10]. */
+export async function getMessages(
+  log: LmdbInstanceLog,
+  positions: readonly Position[],
+): Promise<readonly (LogEntry | undefined)[]> {
+  const { segments, cache } = log.shared;
+  const found = new Map<Position, LogEntry>();
+  const wanted = [...new Set(positions)].sort((a, b) => a - b);
+  const reader = new JournalReader(segments, cache);
+  let scan: JournalScan | undefined;
+  let at: Position = 0;
+  for (const position of wanted) {
+    if (position <= log.floor() || position > log.end()) continue;
+    const place = placeAfter(segments, position - 1);
+    if (scan === undefined || place > scan.place) scan = new JournalScan(segments, reader, place);
+    else if (at >= position) continue;
+    while (at < position) {
+      const step = scan.step();
+      if (step === 'end') break;
+      if (step === 'load') {
+        await reader.load(false);
+        continue;
+      }
+      const { bytes, view, start } = reader;
+      if (view.getUint8(start + 4) !== KIND_MESSAGE) continue;
+      at = view.getFloat64(start + 8, true);
+      if (at !== position) continue;
+      if (view.getUint32(start + 16, true) !== log.number) continue;
+      found.set(position, parseMessage(bytes, view, start, messageTopic(bytes, view, start)));
+    }
+  }
+  return positions.map((position) => (position > log.floor() ? found.get(position) : undefined));
+}
+
+/** One mark for each message of a coarse one. */
+export async function readMarks(log: LmdbInstanceLog, coarse: Mark): Promise<readonly Mark[]> {
+  const { segments, cache } = log.shared;
+  const reader = new JournalReader(segments, cache);
+  const scan = new JournalScan(segments, reader, placeAfter(segments, coarse.firstPosition - 1));
+  const fine: Mark[] = [];
+  for (;;) {
+    const step = scan.step();
+    if (step === 'end') return fine;
+    if (step === 'load') {
+      await reader.load(true);
+      continue;
+    }
+    const { view, start } = reader;
+    const position = view.getFloat64(start + 8, true);
+    if (position > coarse.lastPosition) return fine;
+    if (view.getUint8(start + 4) !== KIND_MESSAGE || position < coarse.firstPosition) continue;
+    if (view.getUint32(start + 16, true) !== log.number) continue;
+    const acceptedMs = view.getFloat64(start + 24, true);
+    fine.push(new Mark(position, scan.place, messageBytes(view, start), acceptedMs));
+  }
+}

@@ -1,0 +1,35 @@
+/**
+ * A page of messages being filled, and when it is full [ML8].
+ *
+ * @hot
+ */
+import type { LogEntry, LogRead } from '#ports';
+
+export class Page {
+  readonly entries: LogEntry[] = [];
+  #room: number;
+  #bytesRoom: number;
+
+  constructor(request: LogRead) {
+    this.#room = request.countMax;
+    this.#bytesRoom = request.bytesMax;
+  }
+
+  get full(): boolean {
+    return this.#room <= 0 || (this.#bytesRoom <= 0 && this.entries.length > 0);
+  }
+
+  /** `bytes` is what the message counts for: payload, topic and properties. */
+  add(entry: LogEntry, bytes: number): void {
+    this.entries.push(entry);
+    this.#room--;
+    this.#bytesRoom -= bytes;
+  }
+}
+
+/** An owned copy [ML13]: a view would keep a whole block alive for ten bytes. */
+export function own(bytes: Uint8Array): Uint8Array {
+  return bytes.length === 0 ? NOTHING : Buffer.from(bytes);
+}
+
+const NOTHING: Uint8Array = new Uint8Array(0);

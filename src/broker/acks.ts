@@ -1,0 +1,83 @@
+/**
+ * Acknowledgements to one publisher, in the order of its publishes [MQTT-4.6.0-2] [MQTT-4.6.0-3].
+ *
+ * One that waits for a commit holds back those behind it; when nothing waits, an acknowledgement
+ * is written at once. The waiting ones are a list of the very objects the engine tells.
+ *
+ * @hot
+ */
+import { Slab } from '#base';
+import type { Connection } from './connection.ts';
+
+export class PendingAck {
+  readonly connection: Connection;
+  readonly firstByte: number;
+  readonly packetId: number;
+  reason: number;
+  ready: boolean;
+  next: PendingAck | undefined = undefined;
+
+  constructor(
+    connection: Connection,
+    firstByte: number,
+    packetId: number,
+    reason: number,
+    ready: boolean,
+  ) {
+    this.connection = connection;
+    this.firstByte = firstByte;
+    this.packetId = packetId;
+    this.reason = reason;
+    this.ready = ready;
+  }
+}
+
+const SLAB_BYTES = 32 * 1024;
+
+/** Writes short acknowledgements side by side, for all connections. */
+export class AckWriter {
+  readonly #slab = new Slab(SLAB_BYTES);
+
+  write(connection: Connection, firstByte: number, packetId: number, reason: number): void {
+    const size = reason === 0 || !connection.version5 ? 4 : 5;
+    const at = this.#slab.take(size);
+    const target = this.#slab.buffer;
+    target[at] = firstByte;
+    target[at + 1] = size - 2;
+    target[at + 2] = packetId >> 8;
+    target[at + 3] = packetId & 0xff;
+    if (size === 5) target[at + 4] = reason;
+    connection.append(target, at, at + size);
+  }
+}
+
+/** The acknowledgements of one connection that wait for a commit, or behind one that does. */
+export class AckQueue {
+  #head: PendingAck | undefined = undefined;
+  #tail: PendingAck | undefined = undefined;
+  /** Publishes taken and not acknowledged yet: they count against our Receive Maximum. */
+  count = 0;
+
+  get empty(): boolean {
+    return this.#head === undefined;
+  }
+
+  push(ack: PendingAck): void {
+    this.count++;
+    if (this.#tail === undefined) this.#head = ack;
+    else this.#tail.next = ack;
+    this.#tail = ack;
+  }
+
+  /** Writes what is ready, up to the first that is not. */
+  release(writer: AckWriter): void {
+    let ack = this.#head;
+    while (ack?.ready === true) {
+      writer.write(ack.connection, ack.firstByte, ack.packetId, ack.reason);
+      this.count--;
+      ack = ack.next;
+    }
+    this.#head = ack;
+    if (ack === undefined) this.#tail = undefined;
+  }
+}

@@ -1,0 +1,302 @@
+/**
+ * The broker: what all connections share, and what happens beside their packets.
+ *
+ * It knows connections as `Transport`s, storage as an `Engine`, and callers by an
+ * `Authenticator`. One process is one broker; one turn of the event loop is its unit of work.
+ */
+import type { Clock, FaultCode, Log, Random } from '#base';
+import { FAULTS, TimerWheel } from '#base';
+import type { Authenticator } from '#identity';
+import type { Instance } from '#instances';
+import type { Engine } from '#ports';
+import type { Metrics } from '#telemetry';
+import { encodeDisconnect, PublishPropertyView } from '#wire';
+import { AckWriter, PendingAck } from './acks.ts';
+import { Admission } from './admission.ts';
+import { Block, Connection, ConnectionState } from './connection.ts';
+import { CursorWriter } from './cursor-writer.ts';
+import { refuseConnect } from './handshake.ts';
+import { InstanceSpace } from './instance-space.ts';
+import type { Limits } from './limits.ts';
+import { LogView } from './log-view.ts';
+import { OutboxTotal } from './outbox.ts';
+import { Publication } from './publication.ts';
+import { pump } from './pump.ts';
+import { receive } from './receive.ts';
+import { Session } from './session.ts';
+import { SessionDirectory } from './session-directory.ts';
+import { SessionStore } from './session-store.ts';
+import type { SharedGroup } from './shared-group.ts';
+import { publishMetrics } from './sys-topics.ts';
+import type { Doorkeeper, Endpoint, Transport } from './transport.ts';
+import { Turn } from './turn.ts';
+import { Wills } from './wills.ts';
+
+export interface BrokerOptions {
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly authenticator: Authenticator;
+  readonly limits: Limits;
+}
+
+const SYS_PERIOD_MS = 10_000;
+
+/** Opens the broker over its store: reads what survived, and is then ready to accept. */
+export async function openBroker(options: BrokerOptions): Promise<Broker> {
+  const broker = new Broker(options);
+  await broker.directory.load();
+  await broker.wills.load();
+  return broker;
+}
+
+export class Broker implements Doorkeeper {
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly authenticator: Authenticator;
+  readonly limits: Limits;
+  readonly wheel: TimerWheel;
+  readonly turn: Turn;
+  readonly outboxTotal: OutboxTotal = new OutboxTotal();
+  readonly ackWriter: AckWriter = new AckWriter();
+  readonly sessions: SessionStore;
+  readonly directory: SessionDirectory;
+  readonly wills: Wills;
+  readonly admission: Admission;
+  readonly cursors: CursorWriter;
+  /** The message coming in. */
+  readonly publication: Publication = new Publication();
+  /** A message kept, logged or retained, on its way out. */
+  readonly replayed: Publication = new Publication();
+  readonly propertyView: PublishPropertyView = new PublishPropertyView();
+  readonly logView: LogView = new LogView();
+  readonly connections: Set<Connection> = new Set();
+  readonly spaces: Map<string, InstanceSpace> = new Map();
+  readonly receive: typeof receive = receive;
+  /** Deliveries made for the chunk of input being handled. */
+  work = 0;
+  /** Bytes of packets that have not come in whole, all connections. */
+  partialBytes = 0;
+  turnNumber = 0;
+  /** No new clients: the broker is stopping. */
+  closing = false;
+  #commitWaiters: Connection[] = [];
+  #later: (() => void)[] = [];
+  readonly #stopTimers: (() => void)[] = [];
+
+  constructor(options: BrokerOptions) {
+    this.engine = options.engine;
+    this.clock = options.clock;
+    this.random = options.random;
+    this.log = options.log;
+    this.metrics = options.metrics;
+    this.authenticator = options.authenticator;
+    this.limits = options.limits;
+    this.wheel = new TimerWheel(this.clock);
+    this.cursors = new CursorWriter(this);
+    this.turn = new Turn(() => this.#beforeFlush());
+    this.sessions = new SessionStore(this.engine.store);
+    this.directory = new SessionDirectory(this);
+    this.wills = new Wills(this);
+    this.admission = new Admission(this);
+    this.#stopTimers.push(
+      this.clock.every(SYS_PERIOD_MS, () => publishMetrics(this)),
+      this.clock.every(1000, () => this.cursors.writeDirty()),
+    );
+  }
+
+  /** The space of an instance, made on first use. */
+  space(instance: Instance): InstanceSpace {
+    let space = this.spaces.get(instance.id);
+    if (space === undefined) {
+      space = new InstanceSpace(this, instance);
+      this.spaces.set(instance.id, space);
+    }
+    return space;
+  }
+
+  // ---- connections
+
+  accept(transport: Transport): Endpoint | undefined {
+    if (this.closing) return undefined;
+    this.metrics.connectionsOpened++;
+    const connection = new Connection(this, transport);
+    this.connections.add(connection);
+    this.wheel.schedule(connection, this.limits.connectTimeoutMs);
+    return connection;
+  }
+
+  /** The connection ends now, for whatever reason: what its session and will become. */
+  connectionClosing(connection: Connection): void {
+    this.admission.forget(connection);
+    this.directory.detach(connection);
+  }
+
+  connectionGone(connection: Connection): void {
+    if (this.connections.delete(connection)) this.metrics.connectionsClosed++;
+  }
+
+  /** The client broke the protocol: counted, told the reason where it can be told, closed. */
+  violated(connection: Connection, code: FaultCode, detail: string): void {
+    if (connection.state === ConnectionState.closed) return;
+    this.metrics.protocolViolations++;
+    this.log.debug('protocol violation', {
+      client: connection.session?.clientId,
+      address: connection.transport.peer.address,
+      code,
+      detail,
+    });
+    this.disconnect(connection, code, detail);
+  }
+
+  /** Ends a connection with a reason: CONNACK before the handshake is done, DISCONNECT after. */
+  disconnect(
+    connection: Connection,
+    code: FaultCode,
+    detail?: string,
+    serverReference?: string,
+  ): void {
+    if (connection.state === ConnectionState.closed) return;
+    if (connection.state !== ConnectionState.open) {
+      refuseConnect(connection, { refused: code, detail: detail ?? FAULTS[code].text });
+      return;
+    }
+    if (connection.version5) {
+      const reasonString = detail ?? FAULTS[code].text;
+      connection.appendPacket(
+        encodeDisconnect(
+          { reasonCode: FAULTS[code].v5, reasonString, serverReference },
+          connection.packetBytesMax,
+        ),
+      );
+    }
+    connection.finish();
+  }
+
+  /** The same, when the turn's deliveries are done: for use inside their loops. */
+  disconnectSoon(connection: Connection, code: FaultCode, detail: string): void {
+    this.#later.push(() => this.disconnect(connection, code, detail));
+    this.turn.schedule();
+  }
+
+  /** Something we need failed for this client; it may come back. */
+  failed(connection: Connection, error: unknown): void {
+    const { code, detail } = Connection.faultOf(error);
+    this.log.error('a client could not be served', {
+      client: connection.session?.clientId,
+      detail: error instanceof Error ? error.message : detail,
+    });
+    if (code === 'unspecified') this.metrics.bugs++;
+    this.disconnect(connection, code, detail);
+  }
+
+  // ---- back-pressure
+
+  /** `publisher` is not read from until `slowest` has taken what it is owed, or is stuck. */
+  waitFor(publisher: Connection, slowest: Session): void {
+    const { connection } = slowest;
+    if (connection === undefined || connection === publisher || publisher.blocked) return;
+    const since = slowest.stuckSinceMs;
+    const waitMs = this.limits.stallMs - (this.clock.monotonicMs() - since);
+    if (since > 0 && waitMs <= 0) return; // whoever takes nothing holds up nobody
+    this.metrics.publishersPaused++;
+    if (connection.waiters === undefined) {
+      connection.waiters = [];
+      this.clock.after(Math.max(10, since > 0 ? waitMs : this.limits.stallMs), () =>
+        connection.wakeWaiters(),
+      );
+    }
+    connection.waiters.push(publisher);
+    publisher.block(Block.subscribers);
+  }
+
+  waitForCommit(connection: Connection): void {
+    connection.block(Block.commit);
+    this.#commitWaiters.push(connection);
+  }
+
+  /** A commit has settled: acknowledgements are written, publishers may go on. */
+  committed(): void {
+    this.turn.schedule();
+    if (this.#commitWaiters.length === 0) return;
+    if (this.engine.pendingBytes * 2 > this.limits.commitBytesHigh) return;
+    const waiters = this.#commitWaiters;
+    this.#commitWaiters = [];
+    for (const connection of waiters) connection.unblock(Block.commit);
+  }
+
+  unblockLater(connection: Connection): void {
+    setImmediate(() => connection.unblock(Block.turn));
+  }
+
+  pendingAck(
+    connection: Connection,
+    firstByte: number,
+    packetId: number,
+    reason: number,
+  ): PendingAck {
+    return new PendingAck(connection, firstByte, packetId, reason, true);
+  }
+
+  // ---- end of the turn
+
+  pumpLater(item: Session | SharedGroup): void {
+    this.#later.push(() => {
+      if (item instanceof Session) pump(item);
+      else item.pump();
+    });
+    this.turn.schedule();
+  }
+
+  markDirty(session: Session): void {
+    this.cursors.markDirty(session);
+  }
+
+  markUrgent(session: Session): void {
+    this.cursors.markUrgent(session);
+    this.turn.schedule();
+  }
+
+  markGroupDirty(group: SharedGroup): void {
+    this.cursors.markGroupDirty(group);
+  }
+
+  writeGroup(group: SharedGroup): void {
+    this.cursors.markGroupUrgent(group);
+    this.turn.schedule();
+  }
+
+  #beforeFlush(): void {
+    this.turnNumber++;
+    if (this.#later.length > 0) {
+      const later = this.#later;
+      this.#later = [];
+      for (const action of later) action();
+    }
+    this.cursors.writeUrgent();
+  }
+
+  // ---- end
+
+  /**
+   * Tells every client, sends the wills a close brings about, and makes durable what is on its
+   * way. The engine stays open: it is the caller's.
+   */
+  async close(): Promise<void> {
+    this.closing = true;
+    for (const stop of this.#stopTimers) stop();
+    for (const connection of [...this.connections]) {
+      this.disconnect(connection, 'serverShuttingDown');
+    }
+    await this.directory.settled();
+    this.cursors.writeDirty();
+    this.cursors.writeUrgent();
+    this.admission.stop();
+    this.wheel.stop();
+  }
+}

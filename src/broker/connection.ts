@@ -1,0 +1,395 @@
+/**
+ * One client connection: bytes in, cut into packets; frames out, gathered until the turn ends.
+ *
+ * Packets are handled where they lie in the chunk; only one that straddles two chunks is copied.
+ * While something forbids going on (a CONNECT being decided, subscribers that are behind, a full
+ * commit queue, a turn that took long) the rest of the chunk is held and the socket not read.
+ *
+ * @hot
+ */
+import { Fault, type FaultCode, Timer } from '#base';
+import type { Caller, Exchange } from '#identity';
+import type { ConnectPacket, ProtocolVersion } from '#wire';
+import { AckQueue, type PendingAck } from './acks.ts';
+import type { Broker } from './broker.ts';
+import { Outbox } from './outbox.ts';
+import type { Session } from './session.ts';
+import type { TopicEntry } from './topic-cache.ts';
+import type { Endpoint, Transport } from './transport.ts';
+import type { Flushable } from './turn.ts';
+import type { StoredWill } from './wills.ts';
+
+export const ConnectionState = { fresh: 0, connecting: 1, open: 2, closed: 3 } as const;
+export type ConnectionState = 0 | 1 | 2 | 3;
+
+/** Why a connection's input is not handled for now; bits. */
+export const Block = { connecting: 1, subscribers: 2, commit: 4, turn: 8 } as const;
+
+const NO_PACKET = -1;
+
+export class Connection extends Timer implements Endpoint, Flushable {
+  readonly broker: Broker;
+  readonly transport: Transport;
+  readonly acks: AckQueue = new AckQueue();
+  state: ConnectionState = 0;
+  version: ProtocolVersion = 4;
+  version5 = false;
+  session: Session | undefined = undefined;
+  caller: Caller | undefined = undefined;
+  connect: ConnectPacket | undefined = undefined;
+  /** The client's Maximum Packet Size. */
+  packetBytesMax: number = Number.POSITIVE_INFINITY;
+  /** Milliseconds of silence after which the client is gone; 0: never. */
+  silenceMs = 0;
+  authMethod: string | undefined = undefined;
+  /** Enhanced authentication under way. */
+  exchange: Exchange | undefined = undefined;
+  /** A CONNECT of a known version came, so a refusal can be told. */
+  versionKnown = false;
+  will: StoredWill | undefined = undefined;
+  /** Topics behind the client's aliases. */
+  aliasesIn: (TopicEntry | undefined)[] | undefined = undefined;
+  aliasOutMax = 0;
+  aliasesOut: Map<string, number> | undefined = undefined;
+  lastTopic: TopicEntry | undefined = undefined;
+  listed = false;
+  probeSeen = 0;
+  /** Publishers whose input waits for this connection to take what it is owed. */
+  waiters: Connection[] | undefined = undefined;
+  /** Since when the socket has taken nothing; 0: it takes what it gets. */
+  blockedSinceMs = 0;
+  #outbox: Outbox;
+  #blocked = 0;
+  #lastTick = 0;
+  #partial: Buffer | undefined = undefined;
+  #partialFill = 0;
+  #partialSize = 0;
+  #held: Buffer[] | undefined = undefined;
+  #heldOffset = 0;
+
+  constructor(broker: Broker, transport: Transport) {
+    super();
+    this.broker = broker;
+    this.transport = transport;
+    this.#outbox = new Outbox(broker.outboxTotal);
+    this.#lastTick = broker.wheel.tick;
+  }
+
+  // ---- input
+
+  data(chunk: Buffer): void {
+    if (this.state === ConnectionState.closed) return;
+    this.broker.metrics.bytesReceived += chunk.length;
+    if (this.#blocked !== 0) {
+      (this.#held ??= []).push(chunk);
+      return;
+    }
+    this.broker.work = 0;
+    this.broker.turn.readHandled(this.#handle(chunk, 0));
+  }
+
+  /** Stops handling input for that reason. */
+  block(reason: number): void {
+    if (this.#blocked === 0 && reason !== Block.turn) this.transport.pause();
+    this.#blocked |= reason;
+  }
+
+  /** Goes on where `block` stopped, once no reason is left. */
+  unblock(reason: number): void {
+    if ((this.#blocked & reason) === 0) return;
+    this.#blocked &= ~reason;
+    if (this.#blocked !== 0 || this.state === ConnectionState.closed) return;
+    this.broker.work = 0;
+    let packets = 0;
+    while (this.#held !== undefined && this.#blocked === 0) {
+      const chunk = this.#held[0]!;
+      const offset = this.#heldOffset;
+      this.#heldOffset = 0;
+      if (this.#held.length === 1) this.#held = undefined;
+      else this.#held.shift();
+      packets += this.#handle(chunk, offset);
+    }
+    this.broker.turn.readHandled(packets);
+    if (this.#blocked === 0 && !this.gone) this.transport.resume();
+  }
+
+  /** Closed, or closing: whatever was awaited or called may have brought it about. */
+  get gone(): boolean {
+    return this.state === ConnectionState.closed;
+  }
+
+  get blocked(): boolean {
+    return this.#blocked !== 0;
+  }
+
+  /** Handles the packets of `chunk` from `offset`; returns how many there were. */
+  #handle(chunk: Buffer, offset: number): number {
+    const broker = this.broker;
+    let at = offset;
+    let packets = 0;
+    if (this.#partial !== undefined) {
+      at = this.#fillPartial(chunk, at);
+      if (at === NO_PACKET || this.gone) return 0;
+      packets++;
+    }
+    const length = chunk.length;
+    while (at < length) {
+      if (this.#blocked !== 0) {
+        this.#hold(chunk, at);
+        break;
+      }
+      // The fixed header: type and flags, then one to four bytes of length.
+      let bodyStart = at + 1;
+      let size = 0;
+      let shift = 0;
+      let complete = false;
+      while (bodyStart < length) {
+        const byte = chunk[bodyStart++]!;
+        size += (byte & 0x7f) * 2 ** shift;
+        if (byte < 128) {
+          complete = true;
+          break;
+        }
+        shift += 7;
+        if (shift > 21) {
+          broker.violated(this, 'malformedPacket', 'remaining length of more than four bytes');
+          return packets;
+        }
+      }
+      if (complete && !this.#sizeAllowed(chunk[at]!, bodyStart - at + size)) return packets;
+      const end = bodyStart + size;
+      if (!complete || end > length) {
+        this.#startPartial(chunk, at, complete ? end - at : 0);
+        break;
+      }
+      packets++;
+      broker.receive(this, chunk, at, bodyStart, end);
+      if (this.gone) return packets;
+      at = end;
+    }
+    if (packets > 0) {
+      this.#lastTick = broker.wheel.tick;
+      broker.metrics.packetsReceived += packets;
+      this.session?.readHandled();
+    }
+    return packets;
+  }
+
+  #hold(chunk: Buffer, at: number): void {
+    this.#heldOffset = at;
+    (this.#held ??= []).unshift(chunk);
+  }
+
+  /** [MQTT-3.2.2-15] and the smaller bound before a client is known. */
+  #sizeAllowed(firstByte: number, size: number): boolean {
+    const { limits } = this.broker;
+    if (this.state === ConnectionState.fresh) {
+      if (firstByte !== 0x10) {
+        this.broker.violated(this, 'protocolError', 'the first packet is not CONNECT');
+        return false; // [MQTT-3.1.0-1]
+      }
+      if (size <= Math.min(limits.connectPacketBytesMax, limits.packetBytesMax + 1024)) return true;
+    } else if (size <= limits.packetBytesMax) return true;
+    this.broker.violated(this, 'packetTooLarge', `a packet of ${size} bytes`);
+    return false;
+  }
+
+  /** Keeps the start of a packet whose rest is still to come. `size` 0: not known yet. */
+  #startPartial(chunk: Buffer, at: number, size: number): void {
+    const rest = chunk.length - at;
+    if (this.state === ConnectionState.fresh && chunk[at] !== 0x10) {
+      this.broker.violated(this, 'protocolError', 'the first packet is not CONNECT');
+      return;
+    }
+    // Room for what has come and a little more: what is announced is not yet believed.
+    const room = size === 0 ? 8 : Math.min(size, Math.max(rest * 2, 4096));
+    this.#partial = Buffer.allocUnsafeSlow(Math.max(room, rest));
+    chunk.copy(this.#partial, 0, at);
+    this.#partialFill = rest;
+    this.#partialSize = size;
+    this.broker.partialBytes += this.#partial.length;
+  }
+
+  /** Adds to the unfinished packet; returns where the chunk goes on, or that it was used up. */
+  #fillPartial(chunk: Buffer, offset: number): number {
+    let at = offset;
+    while (this.#partialSize === 0) {
+      if (at === chunk.length) return NO_PACKET;
+      this.#partial![this.#partialFill++] = chunk[at++]!;
+      if (!this.#readPartialSize()) return NO_PACKET;
+    }
+    const missing = this.#partialSize - this.#partialFill;
+    const usable = Math.min(missing, chunk.length - at);
+    if (!this.#growPartial(this.#partialFill + usable)) return NO_PACKET;
+    chunk.copy(this.#partial!, this.#partialFill, at, at + usable);
+    this.#partialFill += usable;
+    at += usable;
+    if (usable < missing) return NO_PACKET;
+    const packet = this.#partial!;
+    this.#dropPartial();
+    let bodyStart = 1;
+    while (packet[bodyStart]! >= 128) bodyStart++;
+    this.broker.receive(this, packet, 0, bodyStart + 1, this.#partialSize);
+    return at;
+  }
+
+  /** Looks whether the length is complete by now; false: the connection was closed. */
+  #readPartialSize(): boolean {
+    const bytes = this.#partial!;
+    const last = this.#partialFill - 1;
+    if (last === 0) return true;
+    if (bytes[last]! >= 128) {
+      if (last < 4) return true;
+      const text = 'remaining length of more than four bytes';
+      this.broker.violated(this, 'malformedPacket', text);
+      return false;
+    }
+    let size = 0;
+    for (let i = last; i >= 1; i--) size = size * 128 + (bytes[i]! & 0x7f);
+    this.#partialSize = this.#partialFill + size;
+    return this.#sizeAllowed(bytes[0]!, this.#partialSize);
+  }
+
+  #growPartial(fill: number): boolean {
+    const old = this.#partial!;
+    if (fill <= old.length) return true;
+    const size = Math.min(this.#partialSize, Math.max(fill, old.length * 2));
+    const { broker } = this;
+    if (broker.partialBytes + size - old.length > broker.limits.partialBytesMax) {
+      broker.disconnect(this, 'quotaExceeded', 'too many bytes of unfinished packets');
+      return false;
+    }
+    broker.partialBytes += size - old.length;
+    this.#partial = Buffer.allocUnsafeSlow(size);
+    old.copy(this.#partial, 0, 0, this.#partialFill);
+    return true;
+  }
+
+  #dropPartial(): void {
+    if (this.#partial === undefined) return;
+    this.broker.partialBytes -= this.#partial.length;
+    this.#partial = undefined;
+  }
+
+  // ---- output
+
+  /** Adds bytes to what leaves at the end of the turn; they must not change any more. */
+  append(buffer: Buffer, start: number, end: number): void {
+    this.#outbox.append(buffer, start, end);
+    if (!this.listed) this.broker.turn.add(this);
+  }
+
+  appendPacket(packet: Buffer): void {
+    this.append(packet, 0, packet.length);
+  }
+
+  flush(): void {
+    this.#outbox.flush(this.transport);
+    if (this.blockedSinceMs === 0 && this.transport.bufferedBytes > 0) {
+      this.blockedSinceMs = this.broker.clock.monotonicMs();
+    }
+  }
+
+  drained(): void {
+    this.blockedSinceMs = 0;
+    if (this.gone) return;
+    this.flush();
+    if (this.congested) return;
+    this.wakeWaiters();
+    this.session?.readHandled();
+    this.broker.turn.schedule();
+  }
+
+  /** Behind by more than it should be. */
+  get congested(): boolean {
+    return this.#outbox.bytes >= this.broker.limits.outboxBytesHigh;
+  }
+
+  /** So far behind that QoS 0 is dropped. */
+  get full(): boolean {
+    const { limits, outboxTotal } = this.broker;
+    const bytes = this.#outbox.bytes;
+    if (bytes < limits.outboxBytesHigh) return false;
+    return bytes >= limits.outboxBytesMax || outboxTotal.bytes >= limits.outboxTotalBytesMax;
+  }
+
+  wakeWaiters(): void {
+    const { waiters } = this;
+    if (waiters === undefined) return;
+    this.waiters = undefined;
+    for (let i = 0; i < waiters.length; i++) waiters[i]!.unblock(Block.subscribers);
+  }
+
+  /** Acknowledges a publish, behind those that still wait. */
+  acknowledge(firstByte: number, packetId: number, reason: number): void {
+    if (this.acks.empty) this.broker.ackWriter.write(this, firstByte, packetId, reason);
+    else this.acks.push(this.broker.pendingAck(this, firstByte, packetId, reason));
+  }
+
+  /** A commit has settled this acknowledgement. */
+  settleAck(ack: PendingAck, reason: number): void {
+    ack.reason = reason;
+    ack.ready = true;
+    if (this.state !== ConnectionState.open) return;
+    this.acks.release(this.broker.ackWriter);
+  }
+
+  // ---- end
+
+  expired(): void {
+    if (this.state === ConnectionState.closed) return;
+    if (this.state !== ConnectionState.open) {
+      this.broker.metrics.handshakeTimeouts++;
+      this.abandon();
+      return;
+    }
+    const { wheel } = this.broker;
+    const silentMs = (wheel.tick - this.#lastTick) * wheel.tickMs;
+    if (silentMs < this.silenceMs) {
+      wheel.schedule(this, this.silenceMs - silentMs);
+      return;
+    }
+    this.broker.metrics.keepAliveTimeouts++;
+    this.broker.disconnect(this, 'keepAliveTimeout'); // [MQTT-3.1.2-24] [MQTT-3.1.2-22]
+  }
+
+  /** Sends what waits and closes; input is not looked at any more. */
+  finish(): void {
+    if (this.gone) return;
+    this.#release();
+    this.#outbox.flush(this.transport);
+    this.#outbox.clear();
+    this.transport.end();
+  }
+
+  /** Closes without sending anything more. */
+  abandon(): void {
+    if (this.gone) return;
+    this.#release();
+    this.#outbox.clear();
+    this.transport.destroy();
+  }
+
+  closed(): void {
+    if (!this.gone) {
+      this.#release();
+      this.#outbox.clear();
+    }
+    this.broker.connectionGone(this);
+  }
+
+  #release(): void {
+    this.state = ConnectionState.closed;
+    this.broker.wheel.cancel(this);
+    this.#dropPartial();
+    this.#held = undefined;
+    this.wakeWaiters();
+    this.broker.connectionClosing(this);
+  }
+
+  /** What a Fault says, or that the bug is ours. */
+  static faultOf(error: unknown): { code: FaultCode; detail: string } {
+    if (error instanceof Fault) return { code: error.code, detail: error.message };
+    return { code: 'unspecified', detail: 'internal error' };
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * Cursors on their way to disk.
+ *
+ * QoS 1 can do without haste: what is lost with a crash is delivered once more, so dirty cursors
+ * are written once a second. QoS 2 cannot: a packet id must be on disk before its PUBLISH leaves,
+ * and a PUBREC before its PUBREL, so urgent cursors are written at the end of the turn and the
+ * packets follow the commit.
+ */
+import type { Fault } from '#base';
+import type { Settled } from '#ports';
+import type { Broker } from './broker.ts';
+import { ConnectionState, type Connection } from './connection.ts';
+import { send } from './delivery.ts';
+import { InflightState } from './inflight.ts';
+import type { Session, UnsentDelivery } from './session.ts';
+import type { SharedGroup } from './shared-group.ts';
+
+export const PUBREL = 0x62;
+/** Cursors written in one go before others get their turn. */
+const SLICE = 2000;
+
+export class CursorWriter {
+  readonly #broker: Broker;
+  readonly #dirty = new Set<Session>();
+  readonly #dirtyGroups = new Set<SharedGroup>();
+  #urgent: Session[] = [];
+  readonly #urgentGroups = new Set<SharedGroup>();
+
+  constructor(broker: Broker) {
+    this.#broker = broker;
+  }
+
+  markDirty(session: Session): void {
+    if (session.dirty || !session.durable) return;
+    session.dirty = true;
+    this.#dirty.add(session);
+  }
+
+  markGroupDirty(group: SharedGroup): void {
+    if (group.durable) this.#dirtyGroups.add(group);
+  }
+
+  markUrgent(session: Session): void {
+    if (session.urgent) return;
+    session.urgent = true;
+    this.#urgent.push(session);
+  }
+
+  markGroupUrgent(group: SharedGroup): void {
+    this.#urgentGroups.add(group);
+  }
+
+  forget(session: Session): void {
+    session.dirty = false;
+    this.#dirty.delete(session);
+  }
+
+  /** Writes what has changed, a bounded number at a time. */
+  writeDirty(): void {
+    let count = 0;
+    for (const session of this.#dirty) {
+      if (count++ === SLICE) break;
+      this.forget(session);
+      this.#broker.sessions.writeCursor(session);
+    }
+    for (const group of this.#dirtyGroups) {
+      if (!group.empty) this.#broker.sessions.writeGroup(group);
+    }
+    this.#dirtyGroups.clear();
+  }
+
+  /** Writes what packets wait for; they leave with the commit. */
+  writeUrgent(): void {
+    if (this.#urgent.length > 0) {
+      const urgent = this.#urgent;
+      this.#urgent = [];
+      for (const session of urgent) {
+        session.urgent = false;
+        const { connection, unsent, releases } = session;
+        session.unsent = undefined;
+        session.releases = undefined;
+        if (connection === undefined) continue;
+        this.forget(session);
+        const packets = new PacketsBehindCommit(session, connection, unsent ?? [], releases ?? []);
+        this.#broker.sessions.writeCursor(session, packets);
+      }
+    }
+    // In the same commit as their members' cursors: a message is always somebody's.
+    for (const group of this.#urgentGroups) {
+      if (!group.empty) this.#broker.sessions.writeGroup(group);
+    }
+    this.#urgentGroups.clear();
+  }
+}
+
+class PacketsBehindCommit implements Settled {
+  readonly #session: Session;
+  readonly #connection: Connection;
+  readonly #unsent: readonly UnsentDelivery[];
+  readonly #releases: readonly number[];
+
+  constructor(
+    session: Session,
+    connection: Connection,
+    unsent: readonly UnsentDelivery[],
+    releases: readonly number[],
+  ) {
+    this.#session = session;
+    this.#connection = connection;
+    this.#unsent = unsent;
+    this.#releases = releases;
+  }
+
+  settled(fault: Fault | undefined): void {
+    const connection = this.#connection;
+    const { broker } = connection;
+    if (connection.state !== ConnectionState.open) return;
+    if (fault !== undefined) {
+      broker.disconnect(connection, fault.code, fault.message);
+      return;
+    }
+    const nowMs = broker.clock.nowMs();
+    for (const item of this.#unsent) {
+      if (this.#session.inflight.state(item.packetId) !== InflightState.awaitsPubrec) continue;
+      broker.replayed.load(item.message, item.message.topicBytes, nowMs);
+      broker.metrics.messagesSentQos2++;
+      send(connection, item.delivery, broker.replayed, 2, item.packetId, item.retain);
+    }
+    for (const id of this.#releases) broker.ackWriter.write(connection, PUBREL, id, 0);
+    broker.turn.schedule();
+  }
+}

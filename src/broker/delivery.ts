@@ -1,0 +1,239 @@
+/**
+ * One message to one session: at once where window and socket allow, later where not.
+ *
+ * What cannot leave now waits by kind: QoS 0 is dropped and counted; QoS 1/2 of a transient
+ * session waits in its bounded queue; of a durable one it stays in the log, where its cursor
+ * finds it.
+ *
+ * @hot
+ */
+import type { Position } from '#ports';
+import type { Qos } from '#wire';
+import type { Connection } from './connection.ts';
+import { InflightState } from './inflight.ts';
+import { layoutOf, type Publication } from './publication.ts';
+import type { Lease, PendingDelivery, Session } from './session.ts';
+import type { SharedGroup } from './shared-group.ts';
+import type { Delivery } from './subscription.ts';
+
+const NO_BYTES = Buffer.alloc(0);
+const TOPIC_ALIAS = 0x23;
+
+/** The QoS a message has for a subscriber [MQTT-3.8.4-8]. */
+export function effectiveQos(published: Qos, granted: Qos): Qos {
+  return published < granted ? published : granted;
+}
+
+/** A copy at QoS 0: sent or dropped. */
+export function deliverQos0(delivery: Delivery, publication: Publication, retain: boolean): void {
+  const { connection } = delivery.session;
+  if (connection === undefined) return;
+  const { metrics } = connection.broker;
+  if (connection.full) {
+    metrics.droppedQos0SlowSubscriber++;
+    return;
+  }
+  if (!fits(connection, delivery, publication, false)) return;
+  metrics.messagesSentQos0++;
+  send(connection, delivery, publication, 0, 0, retain);
+}
+
+/** A copy at QoS 1 or 2 to a session that ends with its connection. */
+export function deliverTransient(
+  delivery: Delivery,
+  publication: Publication,
+  qos: Qos,
+  retain: boolean,
+  group: SharedGroup | undefined,
+): void {
+  const { session } = delivery;
+  const { connection } = session;
+  if (connection === undefined) return;
+  if (session.pendingCount > 0 || !session.windowOpen || connection.full) {
+    enqueue(session, { message: publication.keep(), delivery, qos, retain, group });
+    return;
+  }
+  sendTransient(connection, delivery, publication, qos, retain, group);
+}
+
+function sendTransient(
+  connection: Connection,
+  delivery: Delivery,
+  publication: Publication,
+  qos: Qos,
+  retain: boolean,
+  group: SharedGroup | undefined,
+): void {
+  if (!fits(connection, delivery, publication, true)) return;
+  const lease = group === undefined ? undefined : leaseOf(group, 0, publication);
+  sendWithId(connection, delivery, publication, qos, retain, 0, lease);
+}
+
+/** What a session that was behind is owed from its own queue. */
+export function pumpPending(session: Session, connection: Connection): void {
+  const queue = session.pending;
+  if (queue === undefined) return;
+  const { broker } = connection;
+  const nowMs = broker.clock.nowMs();
+  if (session.windowOpen) session.windowShutMs = broker.clock.monotonicMs();
+  while (session.pendingHead < queue.length && session.windowOpen && !connection.full) {
+    const item = queue[session.pendingHead++]!;
+    session.pendingBytes -= item.message.bytes;
+    const { message } = item;
+    if (message.expiresMs > 0 && message.expiresMs <= nowMs) {
+      broker.metrics.messagesExpired++; // [MQTT-3.3.2-5]
+      continue;
+    }
+    broker.replayed.load(message, message.topicBytes, nowMs);
+    sendTransient(connection, item.delivery, broker.replayed, item.qos, item.retain, item.group);
+  }
+  if (session.pendingHead === queue.length) {
+    session.pending = undefined;
+    session.pendingHead = 0;
+  } else if (session.pendingHead > 1024 && session.pendingHead * 2 > queue.length) {
+    queue.splice(0, session.pendingHead);
+    session.pendingHead = 0;
+  }
+}
+
+/**
+ * A logged message to a durable session whose window is open.
+ *
+ * QoS 2 is sent only once the packet id is on disk beside the position, or a crash in between
+ * would give the client the message twice.
+ */
+export function handOver(
+  delivery: Delivery,
+  publication: Publication,
+  qos: Qos,
+  position: Position,
+  group: SharedGroup | undefined,
+): void {
+  const { session } = delivery;
+  const connection = session.connection!;
+  const retain = delivery.retainAsPublished && publication.retain;
+  if (!fits(connection, delivery, publication, true)) {
+    group?.settled(position);
+    return;
+  }
+  const lease = group === undefined ? undefined : leaseOf(group, position, publication);
+  if (qos === 2 && session.durable) {
+    const packetId = session.inflight.take(InflightState.awaitsPubrec, position);
+    (session.unsent ??= []).push({ packetId, message: publication.keep(), delivery, retain });
+    if (group !== undefined) group.ownedByMember(position);
+    connection.broker.markUrgent(session);
+    return;
+  }
+  sendWithId(connection, delivery, publication, qos, retain, position, lease);
+  if (session.durable) connection.broker.markDirty(session);
+}
+
+/** Takes a packet id and sends; the caller has checked window and size. */
+export function sendWithId(
+  connection: Connection,
+  delivery: Delivery,
+  publication: Publication,
+  qos: Qos,
+  retain: boolean,
+  position: Position,
+  lease?: Lease,
+): void {
+  const { session } = delivery;
+  const state = qos === 1 ? InflightState.awaitsPuback : InflightState.awaitsPubrec;
+  const packetId = session.inflight.take(state, position);
+  if (lease !== undefined) (session.leases ??= new Map()).set(packetId, lease);
+  const { metrics } = connection.broker;
+  if (qos === 1) metrics.messagesSentQos1++;
+  else metrics.messagesSentQos2++;
+  send(connection, delivery, publication, qos, packetId, retain);
+}
+
+/** Writes the frame one subscriber gets. */
+export function send(
+  connection: Connection,
+  delivery: Delivery,
+  publication: Publication,
+  qos: Qos,
+  packetId: number,
+  retain: boolean,
+): void {
+  if (connection.version5) {
+    if (connection.aliasOutMax > 0) {
+      sendAliased(connection, delivery, publication, qos, packetId, retain);
+      return;
+    }
+    if (delivery.identifiers.length > 0) {
+      const { topicBytes } = publication;
+      publication.copyWith(connection, qos, packetId, retain, topicBytes, delivery.identifiers);
+      return;
+    }
+  }
+  const layout = layoutOf(connection.version5, packetId !== 0);
+  publication.copyTo(connection, layout, qos, packetId, retain);
+}
+
+/** To a client that takes aliases: the first topics it gets each have one [MQTT-3.1.2-26]. */
+function sendAliased(
+  connection: Connection,
+  delivery: Delivery,
+  publication: Publication,
+  qos: Qos,
+  packetId: number,
+  retain: boolean,
+): void {
+  const aliases = (connection.aliasesOut ??= new Map());
+  let alias = aliases.get(publication.topic);
+  let { topicBytes } = publication;
+  if (alias !== undefined) {
+    topicBytes = NO_BYTES;
+  } else if (aliases.size < connection.aliasOutMax) {
+    alias = aliases.size + 1;
+    aliases.set(publication.topic, alias);
+  }
+  let extra: Uint8Array = delivery.identifiers;
+  if (alias !== undefined) {
+    extra = Buffer.concat([extra, Uint8Array.of(TOPIC_ALIAS, alias >> 8, alias & 0xff)]);
+  }
+  publication.copyWith(connection, qos, packetId, retain, topicBytes, extra);
+}
+
+/** False, and counted: the client takes no packet so large [MQTT-3.1.2-24] [MQTT-3.1.2-25]. */
+export function fits(
+  connection: Connection,
+  delivery: Delivery,
+  publication: Publication,
+  withId: boolean,
+): boolean {
+  if (connection.packetBytesMax === Number.POSITIVE_INFINITY) return true;
+  const extra = delivery.identifiers.length + (connection.aliasOutMax > 0 ? 3 : 0);
+  const size = connection.version5
+    ? publication.sizeWith(withId, publication.topicBytes.length, extra)
+    : publication.frameSize(layoutOf(false, withId));
+  if (size <= connection.packetBytesMax) return true;
+  connection.broker.metrics.droppedPacketTooLarge++;
+  return false;
+}
+
+function leaseOf(group: SharedGroup, position: Position, publication: Publication): Lease {
+  return { group, position, message: position === 0 ? publication.keep() : undefined };
+}
+
+function enqueue(session: Session, item: PendingDelivery): void {
+  const connection = session.connection!;
+  const { limits, metrics } = connection.broker;
+  session.pending ??= [];
+  const queue = session.pending;
+  if (session.pendingCount === 0) session.windowShutMs = connection.broker.clock.monotonicMs();
+  session.pendingBytes += item.message.bytes;
+  queue.push(item);
+  session.behind = true;
+  if (session.pendingCount > limits.pendingCountMax || overBytes(session, limits.pendingBytesMax)) {
+    metrics.slowSubscribersDisconnected++;
+    connection.broker.disconnectSoon(connection, 'quotaExceeded', 'client reads too slowly');
+  }
+}
+
+/** One message may be as large as it likes; a queue may not. */
+function overBytes(session: Session, bytesMax: number): boolean {
+  return session.pendingBytes > bytesMax && session.pendingCount > 1;
+}

@@ -1,0 +1,217 @@
+/**
+ * All that belongs to one instance on this node: its subscriptions, online sessions, groups,
+ * retained messages and log. Spaces of two instances never meet.
+ */
+import type { Instance } from '#instances';
+import type { InstanceLog, Position } from '#ports';
+import type { Broker } from './broker.ts';
+import { effectiveQos, handOver } from './delivery.ts';
+import type { KeptMessage } from './kept-message.ts';
+import { lag } from './pump.ts';
+import { RetainedMessages } from './retained.ts';
+import type { Session } from './session.ts';
+import { SharedGroup } from './shared-group.ts';
+import { SubscriptionTree } from './subscription-tree.ts';
+import { createSubscription, type StoredSubscription, type Subscription } from './subscription.ts';
+import { TopicCache, type TopicEntry } from './topic-cache.ts';
+
+export class InstanceSpace {
+  readonly broker: Broker;
+  readonly instance: Instance;
+  readonly log: InstanceLog;
+  readonly tree: SubscriptionTree = new SubscriptionTree();
+  readonly topics: TopicCache;
+  readonly retained: RetainedMessages;
+  /** Online sessions by client identifier. */
+  readonly online: Map<string, Session> = new Map();
+  readonly groups: Map<string, SharedGroup> = new Map();
+  /** Every logged message up to here was offered to the online sessions. */
+  dispatched: Position;
+
+  constructor(broker: Broker, instance: Instance) {
+    this.broker = broker;
+    this.instance = instance;
+    this.log = broker.engine.log.instance(instance.id);
+    this.topics = new TopicCache(
+      this.tree,
+      broker.limits.topicCacheCountMax,
+      broker.random.below(0x7fff_ffff),
+    );
+    this.retained = new RetainedMessages(this);
+    this.dispatched = this.log.end();
+  }
+
+  /** Key of a session in every table; no two clients share one, whatever is in their names. */
+  sessionKey(clientId: string): string {
+    return `${this.instance.id}/${clientId}`;
+  }
+
+  /** A logged message is on disk: durable sessions that are online get it. */
+  dispatch(entry: TopicEntry, message: KeptMessage | undefined, position: Position): void {
+    const before = this.dispatched;
+    this.dispatched = position;
+    const route = this.topics.route(entry);
+    if (!route.durableOnline) return;
+    if (message === undefined) {
+      this.#leaveToCursors(route.deliveries, route.groups, position, before);
+      return;
+    }
+    const publication = this.broker.replayed;
+    publication.load(message, message.topicBytes, message.acceptedMs);
+    const { deliveries, groups } = route;
+    for (let i = 0; i < deliveries.length; i++) {
+      const delivery = deliveries[i]!;
+      const { session } = delivery;
+      const qos = effectiveQos(message.qos, delivery.qos);
+      if (qos === 0 || !session.durable || !session.live || position <= session.next) continue;
+      const { connection } = session;
+      if (connection === undefined) continue;
+      if (delivery.noLocal && message.publisher === session.clientId) continue;
+      if (session.windowOpen && !connection.congested) {
+        handOver(delivery, publication, qos, position, undefined);
+      } else lag(session, before);
+    }
+    for (let i = 0; i < groups.length; i++) groups[i]!.dispatch(publication, position, before);
+    this.broker.turn.schedule();
+  }
+
+  /** Who came online since the message was published reads it from the log. */
+  #leaveToCursors(
+    deliveries: readonly { readonly session: Session }[],
+    groups: readonly SharedGroup[],
+    position: Position,
+    before: Position,
+  ): void {
+    for (const { session } of deliveries) {
+      if (!session.durable || !session.live || position <= session.next) continue;
+      lag(session, before);
+      this.broker.pumpLater(session);
+    }
+    for (const group of groups) group.fallBehind(position, before);
+  }
+
+  /** Puts a subscription of an online session into the tree, or in another's place. */
+  subscribe(session: Session, stored: StoredSubscription): Subscription {
+    const old = session.subscriptions.get(stored.text);
+    if (old !== undefined) this.#detach(old);
+    const subscription = createSubscription(session, stored);
+    session.subscriptions.set(stored.text, subscription);
+    this.#attach(subscription);
+    return subscription;
+  }
+
+  /** False: the session held no such filter. */
+  unsubscribe(session: Session, text: string): boolean {
+    const subscription = session.subscriptions.get(text);
+    if (subscription === undefined) return false;
+    session.subscriptions.delete(text);
+    this.#detach(subscription);
+    return true;
+  }
+
+  #attach(subscription: Subscription): void {
+    const { session } = subscription.delivery;
+    if (subscription.share === undefined) {
+      this.tree.change(subscription.filter, (leaf) => leaf.deliveries.push(subscription.delivery));
+      return;
+    }
+    const group = this.#group(subscription);
+    const durable = session.durable && subscription.qos > 0;
+    if (durable && group.durableCount++ === 0) group.begin(this.log.end());
+    group.join(subscription);
+    this.tree.change(subscription.filter, () => {});
+  }
+
+  #detach(subscription: Subscription): void {
+    if (subscription.share === undefined) {
+      this.tree.change(subscription.filter, (leaf) => {
+        const at = leaf.deliveries.indexOf(subscription.delivery);
+        leaf.deliveries.splice(at, 1);
+      });
+      return;
+    }
+    const { group } = subscription;
+    if (group === undefined) return;
+    group.leave(subscription);
+    if (subscription.delivery.session.durable && subscription.qos > 0) group.durableCount--;
+    this.#dropIfEmpty(group);
+  }
+
+  /** The session's client is gone and its session stays: its subscriptions become counts. */
+  goOffline(session: Session): void {
+    for (const subscription of session.subscriptions.values()) {
+      const counts = subscription.qos > 0;
+      if (subscription.share === undefined) {
+        this.tree.change(subscription.filter, (leaf) => {
+          leaf.deliveries.splice(leaf.deliveries.indexOf(subscription.delivery), 1);
+          if (counts) leaf.offlineCount++;
+        });
+      } else {
+        const { group } = subscription;
+        group?.leave(subscription);
+        if (group !== undefined) this.tree.change(group.filter, () => {});
+        if (group !== undefined && !counts) this.#dropIfEmpty(group);
+      }
+    }
+  }
+
+  /** An offline session's subscriptions, found in the store: they count. */
+  countOffline(stored: readonly StoredSubscription[]): void {
+    this.#changeOffline(stored, 1);
+  }
+
+  /** They do not any more: the session is back, or over. */
+  uncountOffline(stored: readonly StoredSubscription[]): void {
+    this.#changeOffline(stored, -1);
+  }
+
+  #changeOffline(stored: readonly StoredSubscription[], by: 1 | -1): void {
+    for (const item of stored) {
+      if (item.qos === 0) continue;
+      const subscription = createSubscription(OFFLINE, item);
+      if (subscription.share === undefined) {
+        this.tree.change(subscription.filter, (leaf) => {
+          leaf.offlineCount += by;
+        });
+      } else {
+        const group = this.#group(subscription);
+        group.durableCount += by;
+        this.tree.change(subscription.filter, () => {});
+        this.#dropIfEmpty(group);
+      }
+    }
+  }
+
+  /** The session is over: leases come back, subscriptions go. */
+  endSession(session: Session): void {
+    for (const text of [...session.subscriptions.keys()]) this.unsubscribe(session, text);
+  }
+
+  #group(subscription: Subscription): SharedGroup {
+    const name = `${subscription.share}/${subscription.filter}`;
+    let group = this.groups.get(name);
+    if (group === undefined) {
+      group = new SharedGroup(this, `${this.instance.id}/${name}`, subscription.filter);
+      this.groups.set(name, group);
+      const made = group;
+      this.tree.change(subscription.filter, (leaf) => leaf.groups.push(made));
+    }
+    return group;
+  }
+
+  #dropIfEmpty(group: SharedGroup): void {
+    if (!group.empty) {
+      this.tree.change(group.filter, () => {});
+      return;
+    }
+    this.groups.delete(group.key.slice(this.instance.id.length + 1));
+    this.tree.change(group.filter, (leaf) => {
+      const at = leaf.groups.indexOf(group);
+      if (at >= 0) leaf.groups.splice(at, 1);
+    });
+    this.broker.sessions.removeGroup(group);
+  }
+}
+
+/** Stands for a session that is not in memory: nothing is delivered through it. */
+const OFFLINE = undefined as unknown as Session;

@@ -1,0 +1,101 @@
+/**
+ * Every bound of the broker, once: name, unit, default, and what happens at the bound.
+ * `docs/limits.md` is generated from the table; what runs takes the numbers from here.
+ */
+
+export interface LimitRow {
+  readonly name: string;
+  readonly unit: string;
+  readonly value: number;
+  readonly policy: string;
+}
+
+/** The bounds one broker runs with. Sizes in bytes, times in milliseconds. */
+export interface Limits {
+  readonly connectionCountMax: number;
+  readonly connectsPerSecondMax: number;
+  readonly connectsWaitingMax: number;
+  readonly connectTimeoutMs: number;
+  readonly packetBytesMax: number;
+  readonly connectPacketBytesMax: number;
+  readonly partialBytesMax: number;
+  readonly receiveMaximum: number;
+  readonly inflightCountMax: number;
+  readonly pendingCountMax: number;
+  readonly pendingBytesMax: number;
+  readonly outboxBytesHigh: number;
+  readonly outboxBytesMax: number;
+  readonly outboxTotalBytesMax: number;
+  readonly commitBytesHigh: number;
+  readonly stallMs: number;
+  readonly turnDeliveriesMax: number;
+  readonly latenessMaxMs: number;
+  readonly topicAliasMaximum: number;
+  readonly clientIdBytesMax: number;
+  readonly subscriptionsPerSessionMax: number;
+  readonly topicCacheCountMax: number;
+  readonly sessionExpirySecondsMax: number;
+  readonly validatePayloadFormat: boolean;
+}
+
+export const DEFAULT_LIMITS: Limits = {
+  connectionCountMax: 1_000_000,
+  connectsPerSecondMax: 20_000,
+  connectsWaitingMax: 20_000,
+  connectTimeoutMs: 10_000,
+  packetBytesMax: 16 * 1024 * 1024,
+  connectPacketBytesMax: 512 * 1024,
+  partialBytesMax: 256 * 1024 * 1024,
+  receiveMaximum: 1024,
+  inflightCountMax: 1024,
+  pendingCountMax: 16_384,
+  pendingBytesMax: 8 * 1024 * 1024,
+  outboxBytesHigh: 256 * 1024,
+  outboxBytesMax: 1024 * 1024,
+  outboxTotalBytesMax: 512 * 1024 * 1024,
+  commitBytesHigh: 32 * 1024 * 1024,
+  stallMs: 250,
+  turnDeliveriesMax: 16_384,
+  latenessMaxMs: 1000,
+  topicAliasMaximum: 64,
+  clientIdBytesMax: 1024,
+  subscriptionsPerSessionMax: 10_000,
+  topicCacheCountMax: 65_536,
+  sessionExpirySecondsMax: 0xffff_ffff,
+  validatePayloadFormat: false,
+};
+
+/** The table behind `docs/limits.md`. */
+export const LIMITS: readonly LimitRow[] = [
+  row('connectionCountMax', 'connections', 'CONNECT is refused with 0x97 (3.x: 3)'),
+  row('connectsPerSecondMax', 'CONNECTs/s', 'further ones wait their turn'),
+  row('connectsWaitingMax', 'CONNECTs', 'further ones are refused with 0x9F (3.x: 3)'),
+  row('connectTimeoutMs', 'ms', 'a socket without CONNECT is closed'),
+  row('packetBytesMax', 'bytes', 'larger packets: DISCONNECT 0x95 (3.x: close)'),
+  row('connectPacketBytesMax', 'bytes', 'a larger CONNECT: CONNACK 0x95 (3.x: close)'),
+  row('partialBytesMax', 'bytes, all connections', 'the packet being received: DISCONNECT 0x97'),
+  row('receiveMaximum', 'messages a client', 'more open QoS 1/2 publishes in 5.0: 0x93'),
+  row('inflightCountMax', 'messages a session', 'further deliveries wait for acknowledgements'),
+  row('pendingCountMax', 'messages a session', 'a transient session is ended with 0x97'),
+  row('pendingBytesMax', 'bytes a session', 'a transient session is ended with 0x97'),
+  row('outboxBytesHigh', 'bytes a connection', 'publishers to it alone are not read from'),
+  row('outboxBytesMax', 'bytes a connection', 'QoS 0 is dropped and counted'),
+  row('outboxTotalBytesMax', 'bytes, all connections', 'QoS 0 is dropped at outboxBytesHigh'),
+  row('commitBytesHigh', 'bytes', 'publishers that need a commit are not read from'),
+  row('stallMs', 'ms', 'a subscriber that took nothing for so long no longer holds publishers'),
+  row('turnDeliveriesMax', 'deliveries', "a connection's further input waits for the next turn"),
+  row('latenessMaxMs', 'ms', 'CONNECT is refused with 0x89 (3.x: 3) while the loop is so late'),
+  row('topicAliasMaximum', 'aliases a connection', 'a larger alias: DISCONNECT 0x94'),
+  row('clientIdBytesMax', 'bytes', 'a longer client identifier: CONNACK 0x85 (3.x: 2)'),
+  row('subscriptionsPerSessionMax', 'subscriptions', 'further ones: SUBACK 0x97 (3.x: 0x80)'),
+  row('topicCacheCountMax', 'topics an instance', 'the cache of matched topics is begun anew'),
+  row('sessionExpirySecondsMax', 's', 'a longer expiry is cut, and CONNACK says so'),
+];
+
+function row(
+  name: Exclude<keyof Limits, 'validatePayloadFormat'>,
+  unit: string,
+  policy: string,
+): LimitRow {
+  return { name, unit, value: DEFAULT_LIMITS[name], policy };
+}

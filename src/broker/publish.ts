@@ -1,0 +1,352 @@
+/**
+ * A PUBLISH from a client: read in place, checked, and sent on its way.
+ *
+ * Nothing here allocates for a message that only passes through: topic and route come from the
+ * cache, the frame is forwarded as it lies in the chunk. What somebody durable must get goes to
+ * the log first; its acknowledgement leaves once that is on disk.
+ *
+ * @hot
+ */
+import { isUtf8 } from 'node:buffer';
+import { isTopicName, isValidUtf8, type Qos, readPublishProperties } from '#wire';
+import type { PendingAck } from './acks.ts';
+import { Commit } from './commit.ts';
+import { Block, type Connection } from './connection.ts';
+import { deliverQos0, deliverTransient, effectiveQos } from './delivery.ts';
+import type { InstanceSpace } from './instance-space.ts';
+import type { KeptMessage } from './kept-message.ts';
+import { layoutOf, type Publication } from './publication.ts';
+import type { Route } from './route.ts';
+import type { Session } from './session.ts';
+import { sameBytes, type TopicEntry } from './topic-cache.ts';
+
+export const PUBACK = 0x40;
+export const PUBREC = 0x50;
+const NO_MATCHING_SUBSCRIBERS = 0x10;
+const NOT_AUTHORIZED = 0x87;
+const PAYLOAD_FORMAT_INVALID = 0x99;
+const NO_BYTES = Buffer.alloc(0);
+
+/** One PUBLISH: the packet is `bytes[start..end)`, its variable header begins at `bodyStart`. */
+export function receivePublish(
+  connection: Connection,
+  bytes: Buffer,
+  start: number,
+  bodyStart: number,
+  end: number,
+): void {
+  const { broker } = connection;
+  const flags = bytes[start]!;
+  const qos = ((flags >> 1) & 3) as Qos;
+  if ((flags & 0x06) === 0x06) return broker.violated(connection, 'malformedPacket', 'QoS 3');
+  if (qos === 0 && (flags & 0x08) !== 0) {
+    return broker.violated(connection, 'malformedPacket', 'DUP set at QoS 0'); // [MQTT-3.3.1-2]
+  }
+  const topicEnd = bodyStart + 2 + (bytes[bodyStart]! << 8) + bytes[bodyStart + 1]!;
+  let at = qos === 0 ? topicEnd : topicEnd + 2;
+  if (bodyStart + 2 > end || at > end) {
+    return broker.violated(connection, 'malformedPacket', 'PUBLISH cut short');
+  }
+  const packetId = qos === 0 ? 0 : (bytes[topicEnd]! << 8) | bytes[topicEnd + 1]!;
+  if (qos > 0 && packetId === 0) {
+    return broker.violated(connection, 'protocolError', 'packet identifier 0'); // [MQTT-2.2.1-3]
+  }
+  const publication = broker.publication;
+  publication.begin(qos, (flags & 1) !== 0);
+  const view = broker.propertyView;
+  view.topicAlias = 0;
+  if (connection.version5) {
+    at = readProperties(connection, publication, bytes, at, end);
+    if (at < 0) return;
+  }
+  const entry = topicOf(connection, bytes, bodyStart + 2, topicEnd);
+  if (entry === undefined) return;
+  publication.topic = entry.topic;
+  publication.topicBytes = entry.bytes;
+  publication.payload = bytes;
+  publication.payloadStart = at;
+  publication.payloadEnd = end;
+  if (view.topicAlias === 0) {
+    const layout = layoutOf(connection.version5, qos > 0);
+    publication.forward(bytes, start, end, layout, topicEnd);
+  }
+  take(connection, publication, entry, packetId);
+}
+
+/** Reads the properties of 5.0; returns where the payload begins, or -1: the connection is closed. */
+function readProperties(
+  connection: Connection,
+  publication: Publication,
+  bytes: Buffer,
+  offset: number,
+  end: number,
+): number {
+  const { broker } = connection;
+  const view = broker.propertyView;
+  let at = offset;
+  let size = 0;
+  let shift = 0;
+  for (;;) {
+    if (at >= end || shift > 21) return refuse(connection, 'property length cut short');
+    const byte = bytes[at++]!;
+    size += (byte & 0x7f) * 2 ** shift;
+    if (byte < 128) break;
+    shift += 7;
+  }
+  if (size === 0) return at;
+  const propertiesEnd = at + size;
+  if (propertiesEnd > end) return refuse(connection, 'properties beyond the packet');
+  if (!readPublishProperties(bytes, at, propertiesEnd, view)) {
+    broker.violated(connection, view.fault === '' ? 'malformedPacket' : view.fault, view.faultText);
+    return -1;
+  }
+  publication.properties = bytes;
+  publication.propertiesStart = at;
+  publication.propertiesEnd = propertiesEnd;
+  if (view.topicAlias > 0) {
+    // Cut out: an alias belongs to one connection [MQTT-3.3.2-7].
+    publication.properties = Buffer.concat([
+      bytes.subarray(at, view.aliasStart),
+      bytes.subarray(view.aliasEnd, propertiesEnd),
+    ]);
+    publication.propertiesStart = 0;
+    publication.propertiesEnd = publication.properties.length;
+  }
+  if (view.messageExpiryInterval >= 0) {
+    publication.acceptedMs = broker.clock.nowMs();
+    // An interval of 0 has expired for everybody who does not get it at once.
+    publication.expiresMs = publication.acceptedMs + Math.max(1, view.messageExpiryInterval * 1000);
+  }
+  if (view.payloadFormatUtf8 && broker.limits.validatePayloadFormat) {
+    publication.payloadInvalid = !isUtf8(bytes.subarray(propertiesEnd, end));
+  }
+  return propertiesEnd;
+}
+
+function refuse(connection: Connection, text: string): -1 {
+  connection.broker.violated(connection, 'malformedPacket', text);
+  return -1;
+}
+
+/** The topic, by name or alias; `undefined`: the connection is closed. */
+function topicOf(
+  connection: Connection,
+  bytes: Buffer,
+  start: number,
+  end: number,
+): TopicEntry | undefined {
+  const { broker } = connection;
+  const alias = broker.propertyView.topicAlias;
+  let entry: TopicEntry | undefined;
+  if (start < end) {
+    entry = connection.lastTopic;
+    if (entry === undefined || !sameBytes(entry.bytes, bytes, start, end)) {
+      const topics = connection.session!.space.topics;
+      entry = topics.find(bytes, start, end);
+      if (entry === undefined) {
+        if (!isTopicName(bytes, start, end)) {
+          const utf8 = isValidUtf8(bytes, start, end);
+          const text = utf8 ? 'wildcard in a topic name' : 'topic name is not UTF-8';
+          broker.violated(connection, utf8 ? 'topicNameInvalid' : 'malformedPacket', text);
+          return undefined; // [MQTT-3.3.2-1] [MQTT-3.3.2-2]
+        }
+        entry = topics.add(Buffer.from(bytes.subarray(start, end)));
+      }
+      connection.lastTopic = entry;
+    }
+    if (alias === 0) return entry;
+  } else if (alias === 0) {
+    const code = connection.version5 ? 'protocolError' : 'malformedPacket';
+    broker.violated(connection, code, 'empty topic name'); // [MQTT-4.7.3-1]
+    return undefined;
+  }
+  if (alias > broker.limits.topicAliasMaximum) {
+    broker.violated(connection, 'topicAliasInvalid', `topic alias ${alias}`); // [MQTT-3.3.2-9]
+    return undefined;
+  }
+  connection.aliasesIn ??= [];
+  if (entry !== undefined) {
+    connection.aliasesIn[alias] = entry;
+    return entry;
+  }
+  entry = connection.aliasesIn[alias];
+  if (entry === undefined) {
+    broker.violated(connection, 'protocolError', `topic alias ${alias} is not mapped`);
+  }
+  return entry;
+}
+
+/** Takes the message: permission, flow control, exactly once; then distributes it. */
+function take(
+  connection: Connection,
+  publication: Publication,
+  entry: TopicEntry,
+  packetId: number,
+): void {
+  const { broker } = connection;
+  const { metrics } = broker;
+  const session = connection.session!;
+  const { qos } = publication;
+  const ackByte = qos === 1 ? PUBACK : PUBREC;
+  if (qos === 2 && session.inbound?.has(packetId) === true) {
+    connection.acknowledge(PUBREC, packetId, 0); // [MQTT-4.3.3-10]
+    return;
+  }
+  if (qos > 0 && connection.version5) {
+    const open = connection.acks.count + (session.inbound?.size ?? 0);
+    if (open >= broker.limits.receiveMaximum) {
+      return broker.violated(connection, 'receiveMaximum', `${open + 1} publishes are open`);
+    }
+  }
+  const refused = refusal(connection, publication, entry);
+  if (refused !== 0) {
+    metrics.droppedNotAuthorized++;
+    if (qos > 0) connection.acknowledge(ackByte, packetId, connection.version5 ? refused : 0);
+    else if (refused === PAYLOAD_FORMAT_INVALID) broker.disconnect(connection, 'payloadFormatInvalid');
+    return;
+  }
+  if (qos === 0) metrics.messagesReceivedQos0++;
+  else if (qos === 1) metrics.messagesReceivedQos1++;
+  else metrics.messagesReceivedQos2++;
+  publication.publisher = session;
+  publication.publisherId = session.clientId;
+  const { space } = session;
+  const route = space.topics.route(entry);
+  if (qos > 0 && route.empty) metrics.messagesUnmatched++;
+  const reason = qos > 0 && route.empty && !publication.retain ? NO_MATCHING_SUBSCRIBERS : 0;
+  if (qos === 2) {
+    session.inbound ??= new Set();
+    session.inbound.add(packetId);
+  }
+  distribute(space, route, publication, connection);
+  const logged = qos > 0 && route.durable;
+  const remembered = qos === 2 && session.durable;
+  if (logged || remembered || publication.retain) {
+    store(space, entry, route, publication, { connection, packetId, reason });
+  } else if (qos > 0) {
+    connection.acknowledge(ackByte, packetId, connection.version5 ? reason : 0);
+  }
+}
+
+/** The reason why this caller may not publish this, or 0. */
+function refusal(connection: Connection, publication: Publication, entry: TopicEntry): number {
+  const permissions = connection.caller!.permissions;
+  if (permissions !== undefined && !permissions.mayPublish(entry.topic)) return NOT_AUTHORIZED;
+  if (publication.payloadInvalid) return PAYLOAD_FORMAT_INVALID;
+  // What begins with $SYS/ is the server's own to say (4.7.2).
+  if (entry.reserved) return NOT_AUTHORIZED;
+  return 0;
+}
+
+/** Copies for everybody who gets them now: QoS 0, and QoS 1/2 of transient sessions. */
+export function distribute(
+  space: InstanceSpace,
+  route: Route,
+  publication: Publication,
+  publisher: Connection | undefined,
+): void {
+  const { deliveries, groups } = route;
+  const { qos, retain } = publication;
+  const publisherSession = publication.publisher;
+  const count = deliveries.length;
+  let congested = 0;
+  let slowest: Session | undefined;
+  for (let i = 0; i < count; i++) {
+    const delivery = deliveries[i]!;
+    const { session } = delivery;
+    if (delivery.noLocal && session === publisherSession) continue; // [MQTT-3.8.3-3]
+    const copyQos = effectiveQos(qos, delivery.qos);
+    if (copyQos > 0 && session.durable) continue; // comes from the log
+    if (session.congested) {
+      congested++;
+      slowest = session;
+    }
+    const copyRetain = retain && delivery.retainAsPublished;
+    if (copyQos === 0) deliverQos0(delivery, publication, copyRetain);
+    else deliverTransient(delivery, publication, copyQos, copyRetain, undefined);
+  }
+  for (let i = 0; i < groups.length; i++) groups[i]!.publish(publication);
+  space.broker.work += count + groups.length;
+  if (publisher === undefined) return;
+  if (slowest !== undefined && congested * 2 >= count) space.broker.waitFor(publisher, slowest);
+  if (space.broker.work >= space.broker.limits.turnDeliveriesMax) {
+    publisher.block(Block.turn);
+    space.broker.unblockLater(publisher);
+  }
+}
+
+interface Origin {
+  readonly connection: Connection;
+  readonly packetId: number;
+  readonly reason: number;
+}
+
+/** Gives the disk what must survive: message, retained message, packet id; all in one commit. */
+function store(
+  space: InstanceSpace,
+  entry: TopicEntry,
+  route: Route,
+  publication: Publication,
+  origin: Origin,
+): void {
+  const { qos } = publication;
+  let ack: PendingAck | undefined;
+  const { connection } = origin;
+  if (qos > 0) {
+    const ackByte = qos === 1 ? PUBACK : PUBREC;
+    ack = space.broker.pendingAck(connection, ackByte, origin.packetId, origin.reason);
+    ack.ready = false;
+    connection.acks.push(ack);
+  }
+  const inbound = qos === 2 ? connection.session : undefined;
+  persist(space, entry, route, publication, ack, inbound);
+  if (space.broker.engine.pendingBytes > space.broker.limits.commitBytesHigh) {
+    space.broker.waitForCommit(connection);
+  }
+}
+
+/** The same for a message of any origin: a will has neither acknowledgement nor packet id. */
+export function persist(
+  space: InstanceSpace,
+  entry: TopicEntry,
+  route: Route,
+  publication: Publication,
+  ack: PendingAck | undefined,
+  inbound: Session | undefined,
+): void {
+  const { broker } = space;
+  const logged = publication.qos > 0 && route.durable;
+  if (publication.expiresMs === 0) publication.acceptedMs = broker.clock.nowMs();
+  const message = logged && route.durableOnline ? publication.keep() : undefined;
+  const commit = new Commit(space, entry, message, ack, inbound);
+  const remembered = inbound?.durable === true;
+  commit.waits = (logged ? 1 : 0) + (publication.retain ? 1 : 0) + (remembered ? 1 : 0);
+  if (publication.retain) space.retained.write(publication, commit);
+  if (remembered) {
+    const key = broker.sessions.inboundKey(inbound, ack!.packetId);
+    broker.sessions.inbound.write(key, NO_BYTES, commit);
+  }
+  if (logged) {
+    broker.metrics.messagesLogged++;
+    space.log.append(message?.logMessage ?? broker.logView.of(publication), commit);
+  }
+}
+
+/** Publishes a message of the broker's own: a will, a metric. */
+export function publishMessage(space: InstanceSpace, message: KeptMessage): void {
+  const { broker } = space;
+  const { publication, propertyView: view } = broker;
+  const { properties } = message;
+  publication.load(message, message.topicBytes, message.acceptedMs);
+  if (properties.length > 0 && readPublishProperties(properties, 0, properties.length, view)) {
+    const seconds = view.messageExpiryInterval;
+    if (seconds >= 0) publication.expiresMs = message.acceptedMs + Math.max(1, seconds * 1000);
+  }
+  const entry = space.topics.entry(message.topic);
+  const route = space.topics.route(entry);
+  distribute(space, route, publication, undefined);
+  if (publication.retain || (publication.qos > 0 && route.durable)) {
+    persist(space, entry, route, publication, undefined, undefined);
+  }
+  broker.turn.schedule();
+}

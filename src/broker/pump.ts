@@ -1,0 +1,128 @@
+/**
+ * A session that is behind catches up: its own queue, then the log from its cursor, then what is
+ * retained, as far as window and socket allow. Called whenever either opens.
+ */
+import type { LogPage } from '#ports';
+import type { Connection } from './connection.ts';
+import { effectiveQos, handOver, pumpPending } from './delivery.ts';
+import { resend } from './redelivery.ts';
+import type { Session } from './session.ts';
+import { type Delivery, mergeDeliveries } from './subscription.ts';
+import { matchesFilter } from '#ports';
+
+const PAGE_COUNT_MAX = 256;
+const PAGE_BYTES_MAX = 512 * 1024;
+
+export function pump(session: Session): void {
+  const { connection } = session;
+  if (connection === undefined) return;
+  if (session.resend !== undefined) {
+    resend(session, connection);
+    return;
+  }
+  pumpPending(session, connection);
+  if (!session.live && !session.reading) readOn(session, connection);
+  const replays = session.replays;
+  if (replays !== undefined) {
+    for (const replay of replays.slice()) replay.pump();
+  }
+  const groups = session.groups;
+  if (groups !== undefined) {
+    for (const group of groups.slice()) group.pump();
+  }
+  session.behind =
+    session.pendingCount > 0 ||
+    !session.live ||
+    session.replays !== undefined ||
+    (session.groups?.some((group) => group.behind) ?? false);
+  if (session.pendingCount === 0 && !connection.congested) connection.wakeWaiters();
+}
+
+/** Falls back to the cursor: everything up to `before` was handed over. */
+export function lag(session: Session, before: number): void {
+  session.live = false;
+  session.next = before;
+  session.behind = true;
+  session.space.broker.metrics.cursorsLagging++;
+  session.space.broker.markDirty(session);
+}
+
+function readOn(session: Session, connection: Connection): void {
+  const free = session.windowMax - session.inflight.count;
+  if (free <= 0 || connection.congested) return;
+  const { log } = session.space;
+  const filters = logFilters(session);
+  if (filters.length === 0) {
+    session.live = true;
+    return;
+  }
+  if (session.next < log.floor() && session.next > 0) {
+    session.space.broker.metrics.cursorsFellOff++;
+    session.next = log.floor();
+  }
+  session.reading = true;
+  const request = {
+    filters,
+    after: session.next,
+    countMax: Math.min(free, PAGE_COUNT_MAX),
+    bytesMax: PAGE_BYTES_MAX,
+  };
+  log.read(request).then(
+    (page) => {
+      session.reading = false;
+      if (session.connection === connection) handPage(session, page);
+    },
+    (error: unknown) => {
+      session.reading = false;
+      connection.broker.failed(connection, error);
+    },
+  );
+}
+
+function handPage(session: Session, page: LogPage): void {
+  const { broker } = session.space;
+  const nowMs = broker.clock.nowMs();
+  const merged = new Map<string, Delivery | undefined>();
+  for (const entry of page.entries) {
+    if (entry.expiresMs > 0 && entry.expiresMs <= nowMs) {
+      broker.metrics.messagesExpired++; // [MQTT-3.3.2-5]
+      continue;
+    }
+    let delivery = merged.get(entry.topic);
+    if (!merged.has(entry.topic)) {
+      delivery = deliveryFor(session, entry.topic, entry.position);
+      merged.set(entry.topic, delivery);
+    }
+    if (delivery === undefined) continue;
+    if (delivery.noLocal && entry.publisher === session.clientId) continue; // [MQTT-3.8.3-3]
+    broker.replayed.load(entry, Buffer.from(entry.topic), nowMs);
+    const qos = effectiveQos(entry.qos, delivery.qos);
+    if (qos > 0) handOver(delivery, broker.replayed, qos, entry.position, undefined);
+  }
+  session.next = page.next;
+  if (page.complete && page.next >= session.space.dispatched) session.live = true;
+  broker.markDirty(session);
+  broker.turn.schedule();
+  pump(session);
+}
+
+/** Like the merge of routes, for one session and a message from the log. */
+export function deliveryFor(session: Session, topic: string, position: number): Delivery | undefined {
+  let found: Delivery | undefined;
+  for (const subscription of session.subscriptions.values()) {
+    if (subscription.share !== undefined || subscription.since >= position) continue;
+    if (subscription.qos === 0 || !matchesFilter(subscription.filter, topic)) continue;
+    found =
+      found === undefined ? subscription.delivery : mergeDeliveries(found, subscription.delivery);
+  }
+  return found;
+}
+
+function logFilters(session: Session): { filter: string; after: number }[] {
+  const filters: { filter: string; after: number }[] = [];
+  for (const subscription of session.subscriptions.values()) {
+    if (subscription.share !== undefined || subscription.qos === 0) continue;
+    filters.push({ filter: subscription.filter, after: subscription.since });
+  }
+  return filters;
+}

@@ -1,0 +1,88 @@
+/**
+ * After a session is resumed: what was in flight is sent again, under the same packet ids, in the
+ * original order, before anything new [MQTT-4.4.0-1] [MQTT-4.6.0-1].
+ */
+import type { LogEntry } from '#ports';
+import type { Connection } from './connection.ts';
+import { PUBREL } from './cursor-writer.ts';
+import { effectiveQos, fits, send } from './delivery.ts';
+import { InflightState } from './inflight.ts';
+import type { KeptMessage } from './kept-message.ts';
+import { deliveryFor, pump } from './pump.ts';
+import type { Session } from './session.ts';
+import type { StoredDelivery } from './session-store.ts';
+import { Delivery } from './subscription.ts';
+
+const NO_IDENTIFIERS = new Uint8Array(0);
+
+/** Sends again as much as the window allows; the rest follows as the client acknowledges. */
+export function resend(session: Session, connection: Connection): void {
+  if (session.reading) return;
+  const list = session.resend ?? [];
+  const onTheWire = session.inflight.count - list.length;
+  const part = list.slice(0, Math.max(0, session.windowMax - onTheWire));
+  if (part.length === 0 && list.length > 0) return;
+  session.reading = true;
+  fetchAll(session, part).then(
+    (messages) => {
+      session.reading = false;
+      if (session.connection !== connection) return;
+      for (const [index, item] of part.entries()) again(session, connection, item, messages[index]);
+      list.splice(0, part.length);
+      if (list.length === 0) session.resend = undefined;
+      connection.broker.turn.schedule();
+      pump(session);
+    },
+    (error: unknown) => {
+      session.reading = false;
+      connection.broker.failed(connection, error);
+    },
+  );
+}
+
+type Found = LogEntry | KeptMessage | undefined;
+
+async function fetchAll(session: Session, items: readonly StoredDelivery[]): Promise<Found[]> {
+  const logged = items.filter((item) => needsMessage(item) && item.topic === undefined);
+  const entries = await session.space.log.get(logged.map((item) => item.position));
+  const byPosition = new Map(logged.map((item, index) => [item, entries[index]]));
+  const found: Found[] = [];
+  for (const item of items) {
+    if (item.topic === undefined) found.push(byPosition.get(item));
+    else found.push(await session.space.retained.get(item.topic));
+  }
+  return found;
+}
+
+function needsMessage(item: StoredDelivery): boolean {
+  return item.state !== InflightState.awaitsPubcomp;
+}
+
+function again(session: Session, connection: Connection, item: StoredDelivery, found: Found): void {
+  const { broker } = connection;
+  if (!needsMessage(item)) {
+    broker.ackWriter.write(connection, PUBREL, item.id, 0);
+    return;
+  }
+  if (found === undefined) {
+    // Retention or a newer retained message took it: nothing is left to send.
+    session.inflight.advance(item.id, InflightState.free);
+    return;
+  }
+  const qos = item.state === InflightState.awaitsPuback ? 1 : 2;
+  const retained = item.topic !== undefined;
+  // Matched by what is subscribed now; without a subscription it is finished all the same.
+  const delivery =
+    deliveryFor(session, found.topic, Number.POSITIVE_INFINITY) ??
+    new Delivery(session, qos, false, false, NO_IDENTIFIERS);
+  broker.replayed.load(found, Buffer.from(found.topic), broker.clock.nowMs());
+  broker.replayed.dup = true; // [MQTT-3.3.1-1]
+  const retain = retained || (delivery.retainAsPublished && found.retain);
+  if (!fits(connection, delivery, broker.replayed, true)) {
+    session.inflight.advance(item.id, InflightState.free);
+    return;
+  }
+  if (qos === 1) broker.metrics.messagesSentQos1++;
+  else broker.metrics.messagesSentQos2++;
+  send(connection, delivery, broker.replayed, effectiveQos(qos, qos), item.id, retain);
+}

@@ -1,0 +1,123 @@
+/**
+ * The retained messages a new subscription is owed, streamed through the same window and socket
+ * as everything else: a page in memory at a time, however many there are.
+ */
+import { hasWildcard } from '#ports';
+import { deliverQos0, deliverTransient, effectiveQos, fits, sendWithId } from './delivery.ts';
+import type { KeptMessage } from './kept-message.ts';
+import type { Session } from './session.ts';
+import type { Subscription } from './subscription.ts';
+
+export class RetainedReplay {
+  readonly #session: Session;
+  readonly #subscription: Subscription;
+  readonly #pages: AsyncIterator<readonly KeptMessage[]>;
+  readonly #written: Set<string>;
+  #page: readonly KeptMessage[] = [];
+  #index = 0;
+  #fetching = false;
+  #ended = false;
+
+  constructor(session: Session, subscription: Subscription) {
+    this.#session = session;
+    this.#subscription = subscription;
+    const { retained } = session.space;
+    // What is published meanwhile comes live; a page read before must not follow it.
+    this.#written = retained.watch();
+    const { filter } = subscription;
+    this.#pages = hasWildcard(filter)
+      ? retained.matching(filter)
+      : one(retained.get(filter), session.space.broker.clock.nowMs());
+    session.replays ??= [];
+    session.replays.push(this);
+    session.behind = true;
+  }
+
+  /** Sends as much as window and socket allow. */
+  pump(): void {
+    const { connection } = this.#session;
+    if (this.#ended || this.#fetching || connection === undefined) return;
+    while (this.#index < this.#page.length) {
+      if (connection.congested) return;
+      const message = this.#page[this.#index]!;
+      const qos = effectiveQos(message.qos, this.#subscription.qos);
+      if (qos > 0 && !this.#session.windowOpen) return;
+      this.#index++;
+      if (!this.#written.has(message.topic)) this.#send(message);
+    }
+    void this.#fetch();
+  }
+
+  /** The subscription or its connection is gone. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#session.space.retained.unwatch(this.#written);
+    const { replays } = this.#session;
+    const at = replays?.indexOf(this) ?? -1;
+    if (at >= 0) replays!.splice(at, 1);
+    if (replays?.length === 0) this.#session.replays = undefined;
+  }
+
+  get subscription(): Subscription {
+    return this.#subscription;
+  }
+
+  #send(message: KeptMessage): void {
+    const { delivery } = this.#subscription;
+    const { broker } = this.#session.space;
+    const publication = broker.replayed;
+    publication.load(message, message.topicBytes, broker.clock.nowMs());
+    const qos = effectiveQos(message.qos, delivery.qos);
+    // RETAIN is set on what a subscribe brings about [MQTT-3.3.1-8].
+    if (qos === 0) deliverQos0(delivery, publication, true);
+    else if (!this.#session.durable) deliverTransient(delivery, publication, qos, true, undefined);
+    else this.#sendDurable(message);
+  }
+
+  /** Not in the log: should the client reconnect before it answers, the topic says what it was. */
+  #sendDurable(message: KeptMessage): void {
+    const session = this.#session;
+    const connection = session.connection!;
+    const { delivery } = this.#subscription;
+    const publication = session.space.broker.replayed;
+    if (!fits(connection, delivery, publication, true)) return;
+    const qos = effectiveQos(message.qos, delivery.qos);
+    sendWithId(connection, delivery, publication, qos, true, 0);
+    session.retainedInflight ??= new Map();
+    session.retainedInflight.set(session.inflight.lastId, message.topic);
+    session.space.broker.markDirty(session);
+  }
+
+  async #fetch(): Promise<void> {
+    this.#fetching = true;
+    const { broker } = this.#session.space;
+    try {
+      const result = await this.#pages.next();
+      if (this.#ended) return;
+      if (result.done === true) {
+        this.end();
+        return;
+      }
+      this.#page = result.value;
+      this.#index = 0;
+    } catch (error) {
+      this.end();
+      const { connection } = this.#session;
+      if (connection !== undefined) broker.failed(connection, error);
+      return;
+    } finally {
+      this.#fetching = false;
+    }
+    this.pump();
+    broker.turn.schedule();
+  }
+}
+
+async function* one(
+  message: Promise<KeptMessage | undefined>,
+  nowMs: number,
+): AsyncGenerator<readonly KeptMessage[]> {
+  const found = await message;
+  if (found !== undefined && (found.expiresMs === 0 || found.expiresMs > nowMs)) yield [found];
+}

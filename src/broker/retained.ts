@@ -1,0 +1,108 @@
+/**
+ * Retained messages: the last one of each topic, in the store, not in memory.
+ *
+ * A row is `qos, accepted, expires, sizes, publisher, properties, payload`. A write is one row of
+ * the same commit as its message; the empty payload removes it [MQTT-3.3.1-6].
+ */
+import { literalPrefix, matchesFilter, type Settled, type Table } from '#ports';
+import type { Qos } from '#wire';
+import type { InstanceSpace } from './instance-space.ts';
+import { KeptMessage } from './kept-message.ts';
+import type { Publication } from './publication.ts';
+
+const HEAD_BYTES = 23;
+
+export class RetainedMessages {
+  readonly #space: InstanceSpace;
+  readonly #table: Table;
+  readonly #prefix: string;
+  /** Replays under way: each learns which topics were written since it began. */
+  readonly #watchers = new Set<Set<string>>();
+
+  constructor(space: InstanceSpace) {
+    this.#space = space;
+    this.#table = space.broker.engine.store.table('retained');
+    this.#prefix = `${space.instance.id}/`;
+  }
+
+  write(publication: Publication, settled: Settled): void {
+    this.#space.broker.metrics.messagesRetained++;
+    for (const written of this.#watchers) written.add(publication.topic);
+    const empty = publication.payloadStart === publication.payloadEnd; // [MQTT-3.3.1-7]
+    const value = empty ? undefined : encodeRetained(publication);
+    this.#table.write(this.#prefix + publication.topic, value, settled);
+  }
+
+  /** The retained message of one topic. */
+  async get(topic: string): Promise<KeptMessage | undefined> {
+    const row = await this.#table.get(this.#prefix + topic);
+    return row === undefined ? undefined : decodeRetained(topic, row.value);
+  }
+
+  /** Pages of the retained messages that match; those expired are left out, and removed. */
+  async *matching(filter: string): AsyncGenerator<readonly KeptMessage[]> {
+    const prefix = this.#prefix + literalPrefix(filter);
+    const nowMs = this.#space.broker.clock.nowMs();
+    for await (const rows of this.#table.scan(prefix)) {
+      const page: KeptMessage[] = [];
+      for (const row of rows) {
+        const topic = row.key.slice(this.#prefix.length);
+        if (!matchesFilter(filter, topic)) continue;
+        const message = decodeRetained(topic, row.value);
+        if (message.expiresMs === 0 || message.expiresMs > nowMs) page.push(message);
+        else await this.#table.remove(row.key, row.version);
+      }
+      if (page.length > 0) yield page;
+    }
+  }
+
+  /** Collects the topics written from now on, until `unwatch`. */
+  watch(): Set<string> {
+    const written = new Set<string>();
+    this.#watchers.add(written);
+    return written;
+  }
+
+  unwatch(written: Set<string>): void {
+    this.#watchers.delete(written);
+  }
+}
+
+function encodeRetained(publication: Publication): Buffer {
+  const publisher = Buffer.from(publication.publisherId);
+  const propertiesSize = publication.propertiesEnd - publication.propertiesStart;
+  const payloadSize = publication.payloadEnd - publication.payloadStart;
+  const row = Buffer.allocUnsafe(HEAD_BYTES + publisher.length + propertiesSize + payloadSize);
+  row[0] = publication.qos;
+  row.writeDoubleBE(publication.acceptedMs, 1);
+  row.writeDoubleBE(publication.expiresMs, 9);
+  row.writeUInt16BE(publisher.length, 17);
+  row.writeUInt32BE(propertiesSize, 19);
+  let at = HEAD_BYTES;
+  at += publisher.copy(row, at);
+  at += publication.properties.copy(
+    row,
+    at,
+    publication.propertiesStart,
+    publication.propertiesEnd,
+  );
+  publication.payload.copy(row, at, publication.payloadStart, publication.payloadEnd);
+  return row;
+}
+
+function decodeRetained(topic: string, value: Uint8Array): KeptMessage {
+  const row = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  const publisherEnd = HEAD_BYTES + row.readUInt16BE(17);
+  const propertiesEnd = publisherEnd + row.readUInt32BE(19);
+  return new KeptMessage(
+    topic,
+    Buffer.from(topic),
+    row.subarray(propertiesEnd),
+    row.subarray(publisherEnd, propertiesEnd),
+    row[0] as Qos,
+    true,
+    row.toString('utf8', HEAD_BYTES, publisherEnd),
+    row.readDoubleBE(1),
+    row.readDoubleBE(9),
+  );
+}

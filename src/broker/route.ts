@@ -1,0 +1,53 @@
+/** Where the messages of one topic go, worked out once per topic and change of subscriptions. */
+import type { SharedGroup } from './shared-group.ts';
+import type { SubscriptionTree } from './subscription-tree.ts';
+import { type Delivery, mergeDeliveries } from './subscription.ts';
+import type { Session } from './session.ts';
+
+export interface Route {
+  /** One for each online session, merged where several of its filters match. */
+  readonly deliveries: readonly Delivery[];
+  readonly groups: readonly SharedGroup[];
+  /** Online durable sessions, or durable groups, that get QoS 1/2 from the log. */
+  readonly durableOnline: boolean;
+  /** Somebody durable must get what is published at QoS 1 or 2. */
+  readonly durable: boolean;
+  /** Nobody at all. */
+  readonly empty: boolean;
+}
+
+export function createRoute(tree: SubscriptionTree, topic: string): Route {
+  const deliveries: Delivery[] = [];
+  const groups: SharedGroup[] = [];
+  let at: Map<Session, number> | undefined;
+  let offline = false;
+  tree.match(topic, (leaf) => {
+    if (leaf.offlineCount > 0) offline = true;
+    for (const group of leaf.groups) groups.push(group);
+    for (const delivery of leaf.deliveries) {
+      if (deliveries.length === 0) {
+        deliveries.push(delivery);
+        continue;
+      }
+      at ??= new Map(deliveries.map((seen, index) => [seen.session, index]));
+      const index = at.get(delivery.session);
+      if (index === undefined) {
+        at.set(delivery.session, deliveries.length);
+        deliveries.push(delivery);
+      } else {
+        deliveries[index] = mergeDeliveries(deliveries[index]!, delivery);
+      }
+    }
+  });
+  const durableOnline =
+    deliveries.some((delivery) => delivery.session.durable && delivery.qos > 0) ||
+    groups.some((group) => group.durable);
+  const durable = durableOnline || offline;
+  return {
+    deliveries,
+    groups,
+    durableOnline,
+    durable,
+    empty: deliveries.length === 0 && groups.length === 0 && !durable,
+  };
+}

@@ -1,0 +1,276 @@
+/**
+ * Who owns which session: one connection at a time, for each client identifier.
+ *
+ * Claims of one identifier take their turns, so a session is never given twice however fast a
+ * client reconnects; what happens between two awaits of a claim is checked again after them.
+ */
+import type { Caller } from '#identity';
+import type { Settled } from '#ports';
+import type { Broker } from './broker.ts';
+import type { Connection } from './connection.ts';
+import { InflightState } from './inflight.ts';
+import type { InstanceSpace } from './instance-space.ts';
+import { Session } from './session.ts';
+import { EXPIRY_BUCKET_MS, expiryMs, type StoredSession } from './session-store.ts';
+import { DEFAULT_INSTANCE } from '#instances';
+
+const SWEEP_PERIOD_MS = 1000;
+
+export interface Claim {
+  readonly clientId: string;
+  readonly cleanStart: boolean;
+  readonly expirySeconds: number;
+}
+
+export class SessionDirectory {
+  readonly #broker: Broker;
+  readonly #claims = new Map<string, Promise<void>>();
+  #sweeping = false;
+  #sweptMs = 0;
+
+  constructor(broker: Broker) {
+    this.#broker = broker;
+  }
+
+  /** Gives the connection its session; answers whether there was one to go on with. */
+  async claim(connection: Connection, caller: Caller, claim: Claim): Promise<boolean> {
+    const space = this.#broker.space(caller.instance);
+    const key = space.sessionKey(claim.clientId);
+    const release = await this.#turnOf(key);
+    try {
+      if (connection.gone) return false;
+      const online = space.online.get(claim.clientId)?.connection;
+      if (online !== undefined) {
+        this.#broker.metrics.sessionsTakenOver++;
+        this.#broker.disconnect(online, 'sessionTakenOver'); // [MQTT-3.1.4-2] [MQTT-3.1.4-3]
+      }
+      return await this.#take(connection, space, key, claim);
+    } finally {
+      release();
+    }
+  }
+
+  async #take(
+    connection: Connection,
+    space: InstanceSpace,
+    key: string,
+    claim: Claim,
+  ): Promise<boolean> {
+    const { sessions, wills } = this.#broker;
+    let stored = await sessions.read(key);
+    if (stored !== undefined && (claim.cleanStart || this.#isOver(stored))) {
+      await this.#removeStored(space, key, stored);
+      stored = undefined;
+    }
+    if (claim.cleanStart) wills.sessionEnded(key);
+    const session = new Session(space, claim.clientId, key, claim.expirySeconds);
+    if (stored === undefined) {
+      session.next = space.dispatched;
+      wills.sessionEnded(key);
+    } else {
+      session.durable = true; // what is stored of it goes on being stored until it ends
+      await this.#restore(session, stored);
+      wills.resumed(key);
+    }
+    // The client may have left while we read: then the session stays as it was stored.
+    if (connection.gone) return false;
+    if (stored !== undefined) {
+      this.#clearExpiry(key, stored);
+      space.uncountOffline(stored.subscriptions);
+      for (const item of stored.subscriptions) space.subscribe(session, item);
+      this.#broker.metrics.sessionsResumed++;
+    }
+    session.connection = connection;
+    connection.session = session;
+    space.online.set(claim.clientId, session);
+    const will = connection.connect?.will;
+    if (will !== undefined) wills.keep(connection, session, will);
+    if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
+    return stored !== undefined;
+  }
+
+  /** The connection ends: its session goes offline, or ends with it. */
+  detach(connection: Connection): void {
+    const { session } = connection;
+    if (session === undefined || session.connection !== connection) return;
+    const { sessions, cursors, clock, wills } = this.#broker;
+    session.connection = undefined;
+    for (const replay of session.replays?.slice() ?? []) replay.end();
+    session.space.online.delete(session.clientId);
+    cursors.forget(session);
+    const stays = session.expirySeconds > 0;
+    this.#returnLeases(session, stays);
+    if (!stays) {
+      session.space.endSession(session);
+      if (session.durable) sessions.remove(session.key, session.inbound ?? []);
+      wills.connectionClosed(connection, 0);
+      return;
+    }
+    const nowMs = clock.nowMs();
+    sessions.writeCursor(session); // before going offline: what is live is caught up
+    sessions.write(session, nowMs);
+    const atMs = expiryMs(session.expirySeconds, nowMs);
+    if (atMs !== undefined) sessions.setExpiry(session.key, atMs);
+    session.space.goOffline(session);
+    wills.connectionClosed(connection, session.expirySeconds);
+  }
+
+  /** QoS 1 given by a group goes back to it; QoS 2 stays with a session that stays. */
+  #returnLeases(session: Session, stays: boolean): void {
+    for (const [id, lease] of session.leases ?? []) {
+      const qos2 = session.inflight.state(id) !== InflightState.awaitsPuback;
+      if (qos2) {
+        if (!stays) lease.group.settled(lease.position); // [MQTT-4.8.2-5]
+        continue;
+      }
+      session.inflight.advance(id, InflightState.free);
+      lease.group.giveBack(lease);
+    }
+    session.leases = undefined;
+    const queue = session.pending ?? [];
+    for (let i = session.pendingHead; i < queue.length; i++) {
+      const { group, message } = queue[i]!;
+      group?.giveBack({ group, position: 0, message });
+    }
+    session.pending = undefined;
+    session.pendingHead = 0;
+  }
+
+  /** A new expiry at DISCONNECT (5.0). */
+  setExpiry(session: Session, expirySeconds: number): void {
+    session.expirySeconds = Math.min(expirySeconds, this.#broker.limits.sessionExpirySecondsMax);
+  }
+
+  /** Reads all stored sessions: counts their subscriptions, ends those whose time is up. */
+  async load(): Promise<void> {
+    const { sessions, clock } = this.#broker;
+    const nowMs = clock.nowMs();
+    const space = this.#broker.space(DEFAULT_INSTANCE);
+    for await (const { key, stored } of sessions.all()) {
+      space.countOffline(stored.subscriptions);
+      if (stored.disconnectedMs === 0) {
+        // Online when the process ended: its connection was lost just now.
+        sessions.rewrite(key, { ...stored, disconnectedMs: nowMs });
+        const atMs = expiryMs(stored.expirySeconds, nowMs);
+        if (atMs !== undefined) sessions.setExpiry(key, atMs);
+      } else if (this.#isOver(stored)) {
+        await this.#removeStored(space, key, stored);
+      }
+    }
+    for (const group of space.groups.values()) {
+      const found = await sessions.readGroup(group);
+      if (found === undefined) group.begin(space.log.end());
+      else group.restore(found.next, found.outstanding);
+    }
+    this.#sweptMs = bucketOf(nowMs);
+    this.#broker.clock.every(SWEEP_PERIOD_MS, () => void this.#sweep());
+  }
+
+  /** Once all claims under way are done. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#claims.values());
+  }
+
+  #isOver(stored: StoredSession): boolean {
+    if (stored.disconnectedMs === 0) return false;
+    const atMs = expiryMs(stored.expirySeconds, stored.disconnectedMs);
+    return atMs !== undefined && atMs <= this.#broker.clock.nowMs();
+  }
+
+  async #removeStored(space: InstanceSpace, key: string, stored: StoredSession): Promise<void> {
+    const { sessions, wills } = this.#broker;
+    this.#clearExpiry(key, stored);
+    space.uncountOffline(stored.subscriptions);
+    const inbound = await sessions.readInbound(key);
+    await this.#settled((settled) => sessions.remove(key, inbound, settled));
+    wills.sessionEnded(key);
+  }
+
+  #clearExpiry(key: string, stored: StoredSession): void {
+    const atMs = expiryMs(stored.expirySeconds, stored.disconnectedMs);
+    if (atMs !== undefined) this.#broker.sessions.clearExpiry(key, atMs);
+  }
+
+  async #restore(session: Session, stored: StoredSession): Promise<void> {
+    const { sessions } = this.#broker;
+    session.live = false;
+    session.behind = true;
+    const cursor = await sessions.readCursor(session.key);
+    // Without a cursor (killed before the first was written) the subscriptions say from where.
+    session.next = cursor?.next ?? 0;
+    for (const item of cursor?.deliveries ?? []) {
+      session.inflight.restore(item.id, item.state, item.position);
+      if (item.topic !== undefined) {
+        session.retainedInflight ??= new Map();
+        session.retainedInflight.set(item.id, item.topic);
+      }
+    }
+    if (cursor !== undefined) {
+      session.inflight.lastId = cursor.lastId;
+      session.resend = [...cursor.deliveries];
+    }
+    const inbound = await sessions.readInbound(session.key);
+    if (inbound.length > 0) session.inbound = new Set(inbound);
+    if (stored.subscriptions.length === 0 && cursor === undefined) session.live = true;
+  }
+
+  async #turnOf(key: string): Promise<() => void> {
+    let done: () => void = () => {};
+    const mine = new Promise<void>((resolve) => {
+      done = resolve;
+    });
+    const before = this.#claims.get(key);
+    const chain = before === undefined ? mine : before.then(() => mine);
+    this.#claims.set(key, chain);
+    if (before !== undefined) await before;
+    return () => {
+      done();
+      if (this.#claims.get(key) === chain) this.#claims.delete(key);
+    };
+  }
+
+  #settled(write: (settled: Settled) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      write({ settled: (fault) => (fault === undefined ? resolve() : reject(fault)) });
+    });
+  }
+
+  /** Ends the offline sessions whose time is up. */
+  async #sweep(): Promise<void> {
+    if (this.#sweeping || this.#broker.closing) return;
+    this.#sweeping = true;
+    try {
+      const nowMs = this.#broker.clock.nowMs();
+      for (; this.#sweptMs <= nowMs; this.#sweptMs += EXPIRY_BUCKET_MS) {
+        for await (const { key, atMs } of this.#broker.sessions.expiring(this.#sweptMs)) {
+          if (atMs <= nowMs) await this.#expire(key, atMs);
+        }
+        if (this.#sweptMs + EXPIRY_BUCKET_MS > nowMs) break;
+      }
+    } catch (error) {
+      this.#broker.log.error('session expiry failed; tried again', { error: String(error) });
+    } finally {
+      this.#sweeping = false;
+    }
+  }
+
+  async #expire(key: string, atMs: number): Promise<void> {
+    const release = await this.#turnOf(key);
+    try {
+      const { sessions, metrics } = this.#broker;
+      const stored = await sessions.read(key);
+      if (stored === undefined || stored.disconnectedMs === 0 || !this.#isOver(stored)) {
+        sessions.clearExpiry(key, atMs);
+        return;
+      }
+      metrics.sessionsExpired++;
+      await this.#removeStored(this.#broker.space(DEFAULT_INSTANCE), key, stored);
+    } finally {
+      release();
+    }
+  }
+}
+
+function bucketOf(nowMs: number): number {
+  return Math.floor(nowMs / EXPIRY_BUCKET_MS) * EXPIRY_BUCKET_MS;
+}

@@ -1,0 +1,223 @@
+/**
+ * What is kept of sessions on disk, and how it is written.
+ *
+ * | table | key | row |
+ * |---|---|---|
+ * | `sessions` | session | subscriptions and expiry (JSON) |
+ * | `cursors` | session | log position, and every delivery in flight |
+ * | `inbound` | session, packet id | a QoS 2 publish received and not released |
+ * | `wills` | session | the will of a connection, until it is sent or cancelled (JSON) |
+ * | `expiries` | bucket of time, session | when an offline session ends |
+ * | `groups` | group | log position of a durable shared group, and what is not acknowledged |
+ */
+import type { Position, Settled, Store, Table } from '#ports';
+import { InflightState, type State } from './inflight.ts';
+import type { Session } from './session.ts';
+import type { SharedGroup } from './shared-group.ts';
+import type { StoredSubscription } from './subscription.ts';
+
+/** Expiries are found by their bucket, so that nothing of them is in memory. */
+export const EXPIRY_BUCKET_MS = 10_000;
+export const NEVER_EXPIRES = 0xffff_ffff;
+
+export interface StoredSession {
+  readonly expirySeconds: number;
+  /** Wall clock; 0: online when this was written. */
+  readonly disconnectedMs: number;
+  readonly subscriptions: readonly StoredSubscription[];
+}
+
+export interface StoredDelivery {
+  readonly id: number;
+  readonly state: State;
+  readonly position: Position;
+  /** Set where the message was a retained one: it is not in the log. */
+  readonly topic: string | undefined;
+}
+
+export interface StoredCursor {
+  readonly next: Position;
+  readonly lastId: number;
+  readonly deliveries: readonly StoredDelivery[];
+}
+
+export interface StoredGroup {
+  readonly next: Position;
+  readonly outstanding: readonly Position[];
+}
+
+export class SessionStore {
+  readonly inbound: Table;
+  readonly #sessions: Table;
+  readonly #cursors: Table;
+  readonly #expiries: Table;
+  readonly #groups: Table;
+
+  constructor(store: Store) {
+    this.inbound = store.table('inbound');
+    this.#sessions = store.table('sessions');
+    this.#cursors = store.table('cursors');
+    this.#expiries = store.table('expiries');
+    this.#groups = store.table('groups');
+  }
+
+  async read(key: string): Promise<StoredSession | undefined> {
+    const row = await this.#sessions.get(key);
+    return row === undefined ? undefined : parse<StoredSession>(row.value);
+  }
+
+  /** Writes the session as it is now; `disconnectedMs` 0: its client is online. */
+  write(session: Session, disconnectedMs: number, settled?: Settled): void {
+    const subscriptions: StoredSubscription[] = [];
+    for (const item of session.subscriptions.values()) {
+      const { text, qos, noLocal, retainAsPublished, identifier, since } = item;
+      subscriptions.push({ text, qos, noLocal, retainAsPublished, identifier, since });
+    }
+    const stored: StoredSession = {
+      expirySeconds: session.expirySeconds,
+      disconnectedMs,
+      subscriptions,
+    };
+    this.#sessions.write(session.key, Buffer.from(JSON.stringify(stored)), settled);
+  }
+
+  /** The same row with another time of disconnection. */
+  rewrite(key: string, stored: StoredSession): void {
+    this.#sessions.write(key, Buffer.from(JSON.stringify(stored)));
+  }
+
+  /** Removes all that is kept of a session; `inbound` are the packet ids it has there. */
+  remove(key: string, inbound: Iterable<number>, settled?: Settled): void {
+    for (const id of inbound) this.inbound.write(`${key}\u0001${id}`, undefined);
+    this.#cursors.write(key, undefined);
+    this.#sessions.write(key, undefined, settled);
+  }
+
+  async readCursor(key: string): Promise<StoredCursor | undefined> {
+    const row = await this.#cursors.get(key);
+    return row === undefined ? undefined : decodeCursor(row.value);
+  }
+
+  writeCursor(session: Session, settled?: Settled): void {
+    this.#cursors.write(session.key, encodeCursor(session), settled);
+  }
+
+  inboundKey(session: Session, packetId: number): string {
+    return `${session.key}\u0001${packetId}`;
+  }
+
+  async readInbound(key: string): Promise<number[]> {
+    const ids: number[] = [];
+    const prefix = `${key}\u0001`;
+    for await (const rows of this.inbound.scan(prefix)) {
+      for (const row of rows) {
+        const id = row.key.slice(prefix.length);
+        if (/^\d+$/.test(id)) ids.push(Number(id)); // a client named like a prefix of another
+      }
+    }
+    return ids;
+  }
+
+  /** Every stored session, page by page: for the start. */
+  async *all(): AsyncGenerator<{ readonly key: string; readonly stored: StoredSession }> {
+    for await (const rows of this.#sessions.scan('')) {
+      for (const row of rows) yield { key: row.key, stored: parse<StoredSession>(row.value) };
+    }
+  }
+
+  setExpiry(key: string, atMs: number): void {
+    this.#expiries.write(expiryKey(key, atMs), Buffer.from(String(atMs)));
+  }
+
+  clearExpiry(key: string, atMs: number): void {
+    this.#expiries.write(expiryKey(key, atMs), undefined);
+  }
+
+  /** Sessions whose time is up by `nowMs`, in the bucket that begins at `bucketMs`. */
+  async *expiring(bucketMs: number): AsyncGenerator<{ key: string; atMs: number }> {
+    const prefix = `${String(bucketMs)}/`;
+    for await (const rows of this.#expiries.scan(prefix)) {
+      for (const row of rows) {
+        const atMs = Number(Buffer.from(row.value).toString());
+        yield { key: row.key.slice(prefix.length), atMs };
+      }
+    }
+  }
+
+  async readGroup(group: SharedGroup): Promise<StoredGroup | undefined> {
+    const row = await this.#groups.get(group.key);
+    return row === undefined ? undefined : parse<StoredGroup>(row.value);
+  }
+
+  writeGroup(group: SharedGroup): void {
+    this.#groups.write(group.key, Buffer.from(JSON.stringify(group.cursor())));
+  }
+
+  removeGroup(group: SharedGroup): void {
+    this.#groups.write(group.key, undefined);
+  }
+}
+
+/** When an offline session ends, or `undefined`: never. */
+export function expiryMs(expirySeconds: number, disconnectedMs: number): number | undefined {
+  if (expirySeconds === NEVER_EXPIRES) return undefined;
+  return disconnectedMs + expirySeconds * 1000;
+}
+
+function expiryKey(key: string, atMs: number): string {
+  return `${String(Math.floor(atMs / EXPIRY_BUCKET_MS) * EXPIRY_BUCKET_MS)}/${key}`;
+}
+
+function parse<T>(value: Uint8Array): T {
+  return JSON.parse(Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString()) as T;
+}
+
+const CURSOR_HEAD_BYTES = 14;
+const DELIVERY_BYTES = 13;
+
+/** `next, last id, count, count x (id, state, position, topic size), topics`. */
+function encodeCursor(session: Session): Buffer {
+  const open = session.inflight.list();
+  const topics = open.map((item) => Buffer.from(session.retainedInflight?.get(item.id) ?? ''));
+  const topicBytes = topics.reduce((sum, topic) => sum + topic.length, 0);
+  const row = Buffer.allocUnsafe(
+    CURSOR_HEAD_BYTES + open.length * DELIVERY_BYTES + topicBytes,
+  );
+  const { live, space, next, inflight } = session;
+  row.writeDoubleBE(live ? Math.max(space.dispatched, next) : next, 0);
+  row.writeUInt16BE(inflight.lastId, 8);
+  row.writeUInt32BE(open.length, 10);
+  let at = CURSOR_HEAD_BYTES;
+  let topicAt = CURSOR_HEAD_BYTES + open.length * DELIVERY_BYTES;
+  for (const [index, item] of open.entries()) {
+    row.writeUInt16BE(item.id, at);
+    row[at + 2] = item.state;
+    row.writeDoubleBE(item.position, at + 3);
+    row.writeUInt16BE(topics[index]!.length, at + 11);
+    topics[index]!.copy(row, topicAt);
+    topicAt += topics[index]!.length;
+    at += DELIVERY_BYTES;
+  }
+  return row;
+}
+
+function decodeCursor(value: Uint8Array): StoredCursor {
+  const row = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  const count = row.readUInt32BE(10);
+  const deliveries: StoredDelivery[] = [];
+  let at = CURSOR_HEAD_BYTES;
+  let topicAt = CURSOR_HEAD_BYTES + count * DELIVERY_BYTES;
+  for (let i = 0; i < count; i++) {
+    const topicSize = row.readUInt16BE(at + 11);
+    const topic = row.toString('utf8', topicAt, topicAt + topicSize);
+    topicAt += topicSize;
+    deliveries.push({
+      id: row.readUInt16BE(at),
+      state: (row[at + 2] ?? InflightState.free) as State,
+      position: row.readDoubleBE(at + 3),
+      topic: topicSize === 0 ? undefined : topic,
+    });
+    at += DELIVERY_BYTES;
+  }
+  return { next: row.readDoubleBE(0), lastId: row.readUInt16BE(8), deliveries };
+}

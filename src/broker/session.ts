@@ -1,0 +1,115 @@
+/**
+ * What outlives a connection: subscriptions, and how far each delivery to the client is.
+ *
+ * In memory only while its client is online. A durable session that goes offline leaves its rows
+ * in the store and a count in the subscription tree; a transient one leaves nothing.
+ */
+import type { Position } from '#ports';
+import type { Qos } from '#wire';
+import type { Connection } from './connection.ts';
+import { Inflight } from './inflight.ts';
+import type { InstanceSpace } from './instance-space.ts';
+import type { KeptMessage } from './kept-message.ts';
+import { pump } from './pump.ts';
+import type { RetainedReplay } from './retained-replay.ts';
+import type { StoredDelivery } from './session-store.ts';
+import type { SharedGroup } from './shared-group.ts';
+import type { Delivery, Subscription } from './subscription.ts';
+
+/** A QoS 1/2 message that waits in memory for the window of a transient session. */
+export interface PendingDelivery {
+  readonly message: KeptMessage;
+  readonly delivery: Delivery;
+  readonly qos: Qos;
+  readonly retain: boolean;
+  readonly group: SharedGroup | undefined;
+}
+
+/** A delivery that belongs to a shared group until the client has acknowledged it. */
+export interface Lease {
+  readonly group: SharedGroup;
+  /** 0: the message is not in the log. */
+  readonly position: Position;
+  readonly message: KeptMessage | undefined;
+}
+
+/** A QoS 2 delivery to a durable session: sent once its packet id is on disk. */
+export interface UnsentDelivery {
+  readonly packetId: number;
+  readonly message: KeptMessage;
+  readonly delivery: Delivery;
+  readonly retain: boolean;
+}
+
+export class Session {
+  readonly space: InstanceSpace;
+  readonly clientId: string;
+  /** Its key in every table. */
+  readonly key: string;
+  /** Seconds after the end of the connection; 0: ends with it, 0xFFFFFFFF: never. */
+  expirySeconds: number;
+  /** Its state is kept on disk. */
+  durable: boolean;
+  connection: Connection | undefined = undefined;
+  readonly subscriptions: Map<string, Subscription> = new Map();
+  readonly inflight: Inflight = new Inflight();
+  /** Deliveries of QoS 1/2 that may be open at once. */
+  windowMax = 0;
+  /** Packet ids of QoS 2 publishes received and not released. */
+  inbound: Set<number> | undefined = undefined;
+  pending: PendingDelivery[] | undefined = undefined;
+  pendingHead = 0;
+  pendingBytes = 0;
+  /** When the queue last moved, or began. */
+  windowShutMs = 0;
+  leases: Map<number, Lease> | undefined = undefined;
+  /** Topics of retained messages in flight to a durable session: they are not in the log. */
+  retainedInflight: Map<number, string> | undefined = undefined;
+  /** What was in flight when the session was stored, and is not sent again yet. */
+  resend: StoredDelivery[] | undefined = undefined;
+  replays: RetainedReplay[] | undefined = undefined;
+  groups: SharedGroup[] | undefined = undefined;
+  /** Hears of logged messages as they are committed; otherwise reads the log from `next`. */
+  live = true;
+  next: Position = 0;
+  reading = false;
+  /** Something waits for window or socket: look again when either opens. */
+  behind = false;
+  dirty = false;
+  urgent = false;
+  unsent: UnsentDelivery[] | undefined = undefined;
+  releases: number[] | undefined = undefined;
+
+  constructor(space: InstanceSpace, clientId: string, key: string, expirySeconds: number) {
+    this.space = space;
+    this.clientId = clientId;
+    this.key = key;
+    this.expirySeconds = expirySeconds;
+    this.durable = expirySeconds > 0;
+  }
+
+  get windowOpen(): boolean {
+    return this.inflight.count < this.windowMax && this.resend === undefined;
+  }
+
+  get pendingCount(): number {
+    return this.pending === undefined ? 0 : this.pending.length - this.pendingHead;
+  }
+
+  /** Behind by so much that its publishers should wait, if it moves on at all. */
+  get congested(): boolean {
+    const { connection } = this;
+    if (connection === undefined) return false;
+    return connection.congested || this.pendingCount >= this.windowMax;
+  }
+
+  /** Since when neither socket nor window has taken anything; 0: they take what they get. */
+  get stuckSinceMs(): number {
+    return this.connection?.congested === true ? this.connection.blockedSinceMs : this.windowShutMs;
+  }
+
+  /** The client's input was handled, or its socket took what it was owed. */
+  readHandled(): void {
+    if (this.behind) pump(this);
+  }
+}

@@ -1,0 +1,295 @@
+/**
+ * A shared subscription: `$share/name/filter`. Each message goes to one member.
+ *
+ * What must survive is read from the log by one cursor of the group's own; members hold leases
+ * on what they were given. A QoS 1 lease comes back when its member goes and is given to another;
+ * QoS 2 stays with its member [MQTT-4.8.2-4] [MQTT-4.8.2-5].
+ */
+import type { LogEntry, Position } from '#ports';
+import type { Qos } from '#wire';
+import { deliverQos0, deliverTransient, effectiveQos, handOver } from './delivery.ts';
+import type { InstanceSpace } from './instance-space.ts';
+import type { KeptMessage } from './kept-message.ts';
+import type { Publication } from './publication.ts';
+import type { Lease } from './session.ts';
+import type { Subscription } from './subscription.ts';
+
+/** Leases that came back while nobody could take them. */
+const RETURNED_COUNT_MAX = 4096;
+/** From this many messages a turn on, a member gets several in a row, so they leave as one piece. */
+const BURST_MIN = 256;
+const BURST_ROW = 16;
+const PAGE_COUNT_MAX = 256;
+const PAGE_BYTES_MAX = 1024 * 1024;
+
+export class SharedGroup {
+  readonly space: InstanceSpace;
+  /** Its key in the table of groups. */
+  readonly key: string;
+  readonly filter: string;
+  readonly members: Subscription[] = [];
+  /** Members of durable sessions, online and offline, that subscribed at QoS 1 or 2. */
+  durableCount = 0;
+  live = true;
+  next: Position = 0;
+  dirty = false;
+  behind = false;
+  /** Positions given to a member and not acknowledged; durable groups only. */
+  readonly #outstanding = new Set<Position>();
+  #returned: Lease[] = [];
+  #turn = 0;
+  #burst = 0;
+  #index = 0;
+  #reading = false;
+
+  constructor(space: InstanceSpace, key: string, filter: string) {
+    this.space = space;
+    this.key = key;
+    this.filter = filter;
+  }
+
+  /** Somebody in it must not miss what is published while nobody is online. */
+  get durable(): boolean {
+    return this.durableCount > 0;
+  }
+
+  get empty(): boolean {
+    return this.members.length === 0 && this.durableCount === 0;
+  }
+
+  join(member: Subscription): void {
+    member.group = this;
+    this.members.push(member);
+    (member.delivery.session.groups ??= []).push(this);
+    if (this.behind) member.delivery.session.behind = true;
+  }
+
+  leave(member: Subscription): void {
+    const at = this.members.indexOf(member);
+    if (at >= 0) this.members.splice(at, 1);
+    member.group = undefined;
+    const { session } = member.delivery;
+    const groups = session.groups;
+    const mine = groups?.indexOf(this) ?? -1;
+    if (mine >= 0) groups!.splice(mine, 1);
+  }
+
+  /** A message as it is published, where the log has no part in it. */
+  publish(publication: Publication): void {
+    if (publication.qos > 0 && this.durable) return; // comes by `dispatch` once it is logged
+    const member = this.#pick(publication.qos);
+    const { metrics } = this.space.broker;
+    if (member === undefined) {
+      metrics.droppedNoMember++;
+      return;
+    }
+    const { delivery } = member;
+    const qos = effectiveQos(publication.qos, delivery.qos);
+    const retain = delivery.retainAsPublished && publication.retain;
+    if (qos === 0) deliverQos0(delivery, publication, retain);
+    else deliverTransient(delivery, publication, qos, retain, this);
+  }
+
+  /** A logged message, committed; `before` is the position committed before it. */
+  dispatch(publication: Publication, position: Position, before: Position): void {
+    if (!this.durable || !this.live || position <= this.next) return;
+    const member = this.#ready();
+    if (member === undefined) {
+      this.live = false;
+      this.next = before;
+      this.markBehind();
+      return;
+    }
+    this.#give(member, publication, position);
+  }
+
+  /** The first durable member: from here on the group must not miss anything. */
+  begin(end: Position): void {
+    if (this.next > 0 || !this.live) return; // restored from the store
+    this.next = end;
+    this.space.broker.markGroupDirty(this);
+  }
+
+  /** A logged message that was not kept in memory: the group reads it from the log. */
+  fallBehind(position: Position, before: Position): void {
+    if (!this.durable || !this.live || position <= this.next) return;
+    this.live = false;
+    this.next = before;
+    this.markBehind();
+  }
+
+  /** The member acknowledged, or the message was settled otherwise. */
+  settled(position: Position): void {
+    if (position === 0) return;
+    this.#outstanding.delete(position);
+    this.space.broker.markGroupDirty(this);
+  }
+
+  /** From here on the member's own session remembers the message. */
+  ownedByMember(position: Position): void {
+    this.settled(position);
+    this.space.broker.writeGroup(this);
+  }
+
+  /** A lease came back: its member has gone before acknowledging. */
+  giveBack(lease: Lease): void {
+    if (this.empty) return;
+    if (this.#returned.length >= RETURNED_COUNT_MAX && lease.position === 0) {
+      this.space.broker.metrics.droppedNoMember++;
+      return;
+    }
+    this.#returned.push(lease);
+    this.markBehind();
+  }
+
+  /** Redelivers what came back, then reads on where the group had fallen behind. */
+  pump(): void {
+    if (this.#reading || !this.behind) return;
+    if (this.#ready() === undefined) return;
+    if (this.#returned.length > 0) void this.#redeliver();
+    else if (!this.live && this.durable) void this.#read();
+    else this.behind = false;
+  }
+
+  markBehind(): void {
+    this.behind = true;
+    for (const member of this.members) member.delivery.session.behind = true;
+    this.space.broker.pumpLater(this);
+  }
+
+  /** What the store keeps: the cursor, and what was given out and may be lost with a crash. */
+  cursor(): { readonly next: Position; readonly outstanding: readonly Position[] } {
+    const next = this.live ? this.space.dispatched : this.next;
+    const returned = this.#returned.map((lease) => lease.position).filter((at) => at > 0);
+    return { next, outstanding: [...this.#outstanding, ...returned] };
+  }
+
+  restore(next: Position, outstanding: readonly Position[]): void {
+    this.next = next;
+    this.live = false;
+    for (const position of outstanding) {
+      this.#returned.push({ group: this, position, message: undefined });
+    }
+    this.behind = true;
+  }
+
+  #give(member: Subscription, publication: Publication, position: Position): void {
+    const { delivery } = member;
+    const qos = effectiveQos(publication.qos, delivery.qos);
+    if (qos === 0) {
+      deliverQos0(delivery, publication, delivery.retainAsPublished && publication.retain);
+      return;
+    }
+    this.#outstanding.add(position);
+    handOver(delivery, publication, qos, position, this);
+    this.space.broker.markGroupDirty(this);
+  }
+
+  /** The next member in turn that could take a message; failing that, the next in turn. */
+  #pick(qos: Qos): Subscription | undefined {
+    const { members } = this;
+    const count = members.length;
+    if (count === 0) return undefined;
+    const turn = this.space.broker.turnNumber;
+    if (turn !== this.#turn) {
+      this.#turn = turn;
+      this.#burst = 0;
+    }
+    const inARow = ++this.#burst > BURST_MIN && this.#burst % BURST_ROW !== 0;
+    if (!inARow) this.#index++;
+    for (let tried = 0; tried < count; tried++) {
+      if (this.#index >= count) this.#index = 0;
+      const member = members[this.#index]!;
+      if (takes(member, qos)) return member;
+      this.#index++;
+    }
+    if (this.#index >= count) this.#index = 0;
+    return members[this.#index];
+  }
+
+  #ready(): Subscription | undefined {
+    const member = this.#pick(2);
+    return member !== undefined && takes(member, 2) ? member : undefined;
+  }
+
+  async #redeliver(): Promise<void> {
+    this.#reading = true;
+    const leases = this.#returned.splice(0, PAGE_COUNT_MAX);
+    const positions = leases.map((lease) => lease.position).filter((at) => at > 0);
+    let entries: readonly (LogEntry | undefined)[];
+    try {
+      entries = positions.length === 0 ? [] : await this.space.log.get(positions);
+    } finally {
+      this.#reading = false;
+    }
+    let index = 0;
+    for (const lease of leases) {
+      const message = lease.position === 0 ? lease.message : entries[index++];
+      if (message === undefined) {
+        this.settled(lease.position); // retention took it
+        continue;
+      }
+      const member = this.#ready();
+      if (member === undefined) this.#returned.push(lease);
+      else this.#giveLoaded(member, message, lease.position);
+    }
+    this.space.broker.turn.schedule();
+    this.#pumpOn();
+  }
+
+  #giveLoaded(member: Subscription, message: KeptMessage | LogEntry, position: Position): void {
+    const { broker } = this.space;
+    const nowMs = broker.clock.nowMs();
+    if (message.expiresMs > 0 && message.expiresMs <= nowMs) {
+      broker.metrics.messagesExpired++;
+      this.settled(position);
+      return;
+    }
+    broker.replayed.load(message, Buffer.from(message.topic), nowMs);
+    if (position > 0) {
+      this.#give(member, broker.replayed, position);
+      return;
+    }
+    const { delivery } = member;
+    const qos = effectiveQos(broker.replayed.qos, delivery.qos);
+    if (qos === 0) deliverQos0(delivery, broker.replayed, false);
+    else deliverTransient(delivery, broker.replayed, qos, false, this);
+  }
+
+  async #read(): Promise<void> {
+    this.#reading = true;
+    try {
+      const page = await this.space.log.read({
+        filters: [{ filter: this.filter, after: 0 }],
+        after: this.next,
+        countMax: PAGE_COUNT_MAX,
+        bytesMax: PAGE_BYTES_MAX,
+      });
+      for (const entry of page.entries) {
+        const member = this.#ready();
+        if (member === undefined) return;
+        this.#giveLoaded(member, entry, entry.position);
+        this.next = entry.position;
+      }
+      this.next = page.next;
+      if (page.complete && page.next >= this.space.dispatched) this.live = true;
+      this.space.broker.markGroupDirty(this);
+    } finally {
+      this.#reading = false;
+      this.space.broker.turn.schedule();
+    }
+    this.#pumpOn();
+  }
+
+  #pumpOn(): void {
+    if (this.#returned.length === 0 && this.live) this.behind = false;
+    else this.space.broker.pumpLater(this);
+  }
+}
+
+function takes(member: Subscription, qos: Qos): boolean {
+  const { session } = member.delivery;
+  const { connection } = session;
+  if (connection === undefined || connection.full) return false;
+  return qos === 0 || (session.windowOpen && session.pendingCount === 0);
+}

@@ -1,0 +1,129 @@
+/**
+ * Which subscriptions match a topic: a tree of filter levels.
+ *
+ * Only online sessions stand in it one by one. Of offline ones a leaf knows just how many of
+ * them must not miss a message, so a hundred thousand sleeping devices cost a publish nothing.
+ */
+import type { Delivery } from './subscription.ts';
+import type { SharedGroup } from './shared-group.ts';
+
+/** All that one filter leads to. */
+export class Leaf {
+  readonly deliveries: Delivery[] = [];
+  readonly groups: SharedGroup[] = [];
+  /** Offline sessions that hold this filter at QoS 1 or 2. */
+  offlineCount = 0;
+
+  get empty(): boolean {
+    return this.deliveries.length === 0 && this.groups.length === 0 && this.offlineCount === 0;
+  }
+}
+
+class Node {
+  readonly children = new Map<string, Node>();
+  readonly parent: Node | undefined;
+  readonly level: string;
+  leaf: Leaf | undefined = undefined;
+
+  constructor(parent: Node | undefined, level: string) {
+    this.parent = parent;
+    this.level = level;
+  }
+}
+
+/** Fans of change: how often filters changed that may match topics of one first level. */
+const FAN_COUNT = 256;
+
+export class SubscriptionTree {
+  readonly #root = new Node(undefined, '');
+  readonly #fans = new Uint32Array(FAN_COUNT);
+  #changes = 0;
+  #filterCount = 0;
+
+  /** Filters held by somebody. */
+  get filterCount(): number {
+    return this.#filterCount;
+  }
+
+  /** Grows whenever what matches topics of that fan may have changed. */
+  version(fan: number): number {
+    return this.#changes + this.#fans[fan]!;
+  }
+
+  /** The fan of a topic: by its first level. */
+  fan(topic: string): number {
+    const end = topic.indexOf('/');
+    const size = end < 0 ? topic.length : end;
+    let hash = 0;
+    for (let i = 0; i < size; i++) hash = (hash * 31 + topic.charCodeAt(i)) | 0;
+    return hash & (FAN_COUNT - 1);
+  }
+
+  /** Changes the leaf of `filter`, making and removing it as needed. */
+  change(filter: string, change: (leaf: Leaf) => void): void {
+    const node = this.#walk(filter);
+    if (node.leaf === undefined) {
+      node.leaf = new Leaf();
+      this.#filterCount++;
+    }
+    change(node.leaf);
+    if (node.leaf.empty) {
+      node.leaf = undefined;
+      this.#filterCount--;
+      prune(node);
+    }
+    const first = filter.charCodeAt(0);
+    if (first === PLUS || first === HASH) this.#changes++;
+    else this.#fans[this.fan(filter)]!++;
+  }
+
+  /** Calls `visit` with each leaf whose filter matches `topic`. */
+  match(topic: string, visit: (leaf: Leaf) => void): void {
+    const levels = topic.split('/');
+    const dollar = topic.charCodeAt(0) === DOLLAR;
+    let nodes: Node[] = [this.#root];
+    for (let depth = 0; depth <= levels.length && nodes.length > 0; depth++) {
+      const next: Node[] = [];
+      const wild = depth > 0 || !dollar; // [MQTT-4.7.2-1]
+      for (const node of nodes) {
+        // `a/#` matches `a` as well: looked up one level past the topic's end, too.
+        const multi = wild ? node.children.get('#') : undefined;
+        if (multi?.leaf !== undefined) visit(multi.leaf);
+        if (depth === levels.length) {
+          if (node.leaf !== undefined) visit(node.leaf);
+          continue;
+        }
+        const exact = node.children.get(levels[depth]!);
+        if (exact !== undefined) next.push(exact);
+        const single = wild ? node.children.get('+') : undefined;
+        if (single !== undefined) next.push(single);
+      }
+      nodes = next;
+    }
+  }
+
+  #walk(filter: string): Node {
+    let node = this.#root;
+    for (const level of filter.split('/')) {
+      let child = node.children.get(level);
+      if (child === undefined) {
+        child = new Node(node, level);
+        node.children.set(level, child);
+      }
+      node = child;
+    }
+    return node;
+  }
+}
+
+function prune(leafless: Node): void {
+  let node: Node | undefined = leafless;
+  while (node?.parent !== undefined && node.leaf === undefined && node.children.size === 0) {
+    node.parent.children.delete(node.level);
+    node = node.parent;
+  }
+}
+
+const PLUS = 0x2b;
+const HASH = 0x23;
+const DOLLAR = 0x24;

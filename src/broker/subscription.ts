@@ -1,0 +1,115 @@
+/**
+ * One session's subscription, and what a publish needs to know to deliver by it.
+ *
+ * A session that matches a topic by several filters gets one copy, by a merged delivery: the
+ * highest QoS, all subscription identifiers [MQTT-3.3.4-2] [MQTT-3.3.4-4].
+ */
+import type { Position } from '#ports';
+import type { Qos } from '#wire';
+import type { Session } from './session.ts';
+import type { SharedGroup } from './shared-group.ts';
+
+/** How a message reaches one session. Read for every copy, so it has one shape. */
+export class Delivery {
+  readonly session: Session;
+  qos: Qos;
+  noLocal: boolean;
+  retainAsPublished: boolean;
+  /** Property bytes of the subscription identifiers; empty: none. */
+  identifiers: Uint8Array;
+
+  constructor(
+    session: Session,
+    qos: Qos,
+    noLocal: boolean,
+    retainAsPublished: boolean,
+    identifiers: Uint8Array,
+  ) {
+    this.session = session;
+    this.qos = qos;
+    this.noLocal = noLocal;
+    this.retainAsPublished = retainAsPublished;
+    this.identifiers = identifiers;
+  }
+}
+
+export interface Subscription {
+  /** As the client wrote it, `$share/...` included: its key within the session. */
+  readonly text: string;
+  /** What is matched: without the `$share/group/` in front. */
+  readonly filter: string;
+  /** Share name; `undefined`: not shared. */
+  readonly share: string | undefined;
+  readonly qos: Qos;
+  readonly noLocal: boolean;
+  readonly retainAsPublished: boolean;
+  /** 0: none. */
+  readonly identifier: number;
+  /** Only messages after this position are this subscription's. */
+  readonly since: Position;
+  readonly delivery: Delivery;
+  /** Where it stands in its group; `undefined`: not shared, or its session is offline. */
+  group: SharedGroup | undefined;
+}
+
+/** The parts of a subscription that outlive a connection. */
+export interface StoredSubscription {
+  readonly text: string;
+  readonly qos: Qos;
+  readonly noLocal: boolean;
+  readonly retainAsPublished: boolean;
+  readonly identifier: number;
+  readonly since: Position;
+}
+
+const NO_IDENTIFIERS = new Uint8Array(0);
+const SUBSCRIPTION_IDENTIFIER = 0x0b;
+
+export function createSubscription(session: Session, stored: StoredSubscription): Subscription {
+  const shared = splitShare(stored.text);
+  return {
+    ...stored,
+    filter: shared === undefined ? stored.text : shared.filter,
+    share: shared?.share,
+    delivery: new Delivery(
+      session,
+      stored.qos,
+      stored.noLocal,
+      stored.retainAsPublished,
+      encodeIdentifier(stored.identifier),
+    ),
+    group: undefined,
+  };
+}
+
+/** `$share/name/filter` in its parts; the text was validated before. */
+export function splitShare(
+  text: string,
+): { readonly share: string; readonly filter: string } | undefined {
+  if (!text.startsWith('$share/')) return undefined;
+  const end = text.indexOf('/', 7);
+  return end < 0 ? undefined : { share: text.slice(7, end), filter: text.slice(end + 1) };
+}
+
+/** One delivery for two matching subscriptions of one session. */
+export function mergeDeliveries(one: Delivery, other: Delivery): Delivery {
+  return new Delivery(
+    one.session,
+    one.qos > other.qos ? one.qos : other.qos,
+    one.noLocal && other.noLocal,
+    one.retainAsPublished || other.retainAsPublished,
+    Buffer.concat([one.identifiers, other.identifiers]),
+  );
+}
+
+function encodeIdentifier(identifier: number): Uint8Array {
+  if (identifier === 0) return NO_IDENTIFIERS;
+  const bytes = [SUBSCRIPTION_IDENTIFIER];
+  let rest = identifier;
+  while (rest > 127) {
+    bytes.push((rest & 127) | 128);
+    rest = Math.floor(rest / 128);
+  }
+  bytes.push(rest);
+  return Uint8Array.from(bytes);
+}

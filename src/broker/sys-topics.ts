@@ -1,0 +1,30 @@
+/** The broker's own numbers, as messages: `$SYS/broker/<metric>`, every ten seconds. */
+import { DEFAULT_INSTANCE } from '#instances';
+import { METRICS, type Metrics } from '#telemetry';
+import type { Broker } from './broker.ts';
+import { KeptMessage } from './kept-message.ts';
+import { publishMessage } from './publish.ts';
+
+const NO_BYTES = Buffer.alloc(0);
+
+/** Says each number to whoever subscribes to it; costs nothing where nobody does. */
+export function publishMetrics(broker: Broker): void {
+  const space = broker.space(DEFAULT_INSTANCE);
+  const say = (name: string, value: number): void => {
+    const topic = `$SYS/broker/${name}`;
+    const entry = space.topics.entry(topic);
+    if (space.topics.route(entry).empty) return;
+    const payload = Buffer.from(String(value));
+    const nowMs = broker.clock.nowMs();
+    publishMessage(
+      space,
+      new KeptMessage(topic, entry.bytes, payload, NO_BYTES, 0, false, '', nowMs, 0),
+    );
+  };
+  for (const name of Object.keys(METRICS) as (keyof Metrics)[]) say(name, broker.metrics[name]);
+  say('connections', broker.connections.size);
+  say('sessionsOnline', space.online.size);
+  say('outboxBytes', broker.outboxTotal.bytes);
+  say('logMessages', space.log.size().count);
+  say('logBytes', space.log.size().bytes);
+}

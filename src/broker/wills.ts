@@ -1,0 +1,173 @@
+/**
+ * Wills: kept on disk from CONNECT on, so that a client's last word is said even when it is the
+ * broker that died; sent at the end of the connection, or later where a delay was asked for.
+ */
+import { Timer } from '#base';
+import { DEFAULT_INSTANCE } from '#instances';
+import type { Table } from '#ports';
+import type { Qos, Will } from '#wire';
+import type { Broker } from './broker.ts';
+import type { Connection } from './connection.ts';
+import { KeptMessage } from './kept-message.ts';
+import { publishMessage } from './publish.ts';
+import type { Session } from './session.ts';
+import { NEVER_EXPIRES } from './session-store.ts';
+
+/** A will as it is stored. */
+export interface StoredWill {
+  readonly clientId: string;
+  readonly topic: string;
+  /** base64 */
+  readonly payload: string;
+  readonly qos: Qos;
+  readonly retain: boolean;
+  readonly delaySeconds: number;
+  /** base64: the property bytes that travel with the message. */
+  readonly properties: string;
+  /** Wall clock; 0: the connection was open when this was written. */
+  readonly dueMs: number;
+}
+
+class PendingWill extends Timer {
+  readonly #wills: Wills;
+  readonly key: string;
+  readonly will: StoredWill;
+
+  constructor(wills: Wills, key: string, will: StoredWill) {
+    super();
+    this.#wills = wills;
+    this.key = key;
+    this.will = will;
+  }
+
+  expired(): void {
+    this.#wills.due(this);
+  }
+}
+
+export class Wills {
+  readonly #broker: Broker;
+  readonly #table: Table;
+  /** Wills whose delay runs, by session key. */
+  readonly #pending = new Map<string, PendingWill>();
+
+  constructor(broker: Broker) {
+    this.#broker = broker;
+    this.#table = broker.engine.store.table('wills');
+  }
+
+  /** Keeps the will of a connection that was accepted [MQTT-3.1.2-7]. */
+  keep(connection: Connection, session: Session, will: Will): void {
+    connection.will = {
+      clientId: session.clientId,
+      topic: will.topic,
+      payload: Buffer.from(will.payload).toString('base64'),
+      qos: will.qos,
+      retain: will.retain,
+      delaySeconds: will.willDelayInterval,
+      properties: Buffer.from(will.publishProperties).toString('base64'),
+      dueMs: 0,
+    };
+    this.#write(session.key, connection.will);
+  }
+
+  /** DISCONNECT without a reason to send it [MQTT-3.14.4-3] [MQTT-3.1.2-10]. */
+  cancel(connection: Connection): void {
+    if (connection.will === undefined) return;
+    connection.will = undefined;
+    this.#table.write(connection.session!.key, undefined);
+  }
+
+  /** The connection has ended; its session stays for `expirySeconds`. */
+  connectionClosed(connection: Connection, expirySeconds: number): void {
+    const { will, session } = connection;
+    if (will === undefined) return;
+    connection.will = undefined;
+    // Whichever comes first, the delay or the session's end (3.1.3.2.2).
+    const delaySeconds =
+      expirySeconds === NEVER_EXPIRES
+        ? will.delaySeconds
+        : Math.min(will.delaySeconds, expirySeconds);
+    this.#sendAfter(session!.key, will, delaySeconds);
+  }
+
+  /** The session was taken up again in time [MQTT-3.1.3-9]. */
+  resumed(key: string): void {
+    const pending = this.#drop(key);
+    if (pending !== undefined) this.#table.write(key, undefined);
+  }
+
+  /** The session is over: its will waits no longer. */
+  sessionEnded(key: string): void {
+    const pending = this.#drop(key);
+    if (pending !== undefined) this.#send(key, pending.will);
+  }
+
+  due(pending: PendingWill): void {
+    this.#pending.delete(pending.key);
+    this.#send(pending.key, pending.will);
+  }
+
+  /** After a start: the wills of connections that ended with the last process, and delayed ones. */
+  async load(): Promise<void> {
+    const { sessions, clock } = this.#broker;
+    const found: { readonly key: string; readonly will: StoredWill }[] = [];
+    for await (const rows of this.#table.scan('')) {
+      for (const row of rows) {
+        const text = Buffer.from(row.value).toString();
+        found.push({ key: row.key, will: JSON.parse(text) as StoredWill });
+      }
+    }
+    for (const { key, will } of found) {
+      const session = await sessions.read(key);
+      let seconds = 0;
+      if (session !== undefined) {
+        const left = will.dueMs === 0 ? will.delaySeconds : (will.dueMs - clock.nowMs()) / 1000;
+        seconds = Math.max(0, Math.min(left, session.expirySeconds));
+      }
+      this.#sendAfter(key, will, seconds);
+    }
+  }
+
+  #sendAfter(key: string, will: StoredWill, seconds: number): void {
+    if (seconds === 0) {
+      this.#send(key, will);
+      return;
+    }
+    const dueMs = this.#broker.clock.nowMs() + seconds * 1000;
+    const pending = new PendingWill(this, key, { ...will, dueMs });
+    this.#pending.set(key, pending);
+    this.#broker.wheel.schedule(pending, seconds * 1000);
+    this.#write(key, pending.will);
+  }
+
+  #drop(key: string): PendingWill | undefined {
+    const pending = this.#pending.get(key);
+    if (pending === undefined) return undefined;
+    this.#pending.delete(key);
+    this.#broker.wheel.cancel(pending);
+    return pending;
+  }
+
+  /** Publishes, and forgets in the same commit: sent once [MQTT-3.1.2-10]. */
+  #send(key: string, will: StoredWill): void {
+    this.#broker.metrics.willsPublished++;
+    const message = new KeptMessage(
+      will.topic,
+      Buffer.from(will.topic),
+      Buffer.from(will.payload, 'base64'),
+      Buffer.from(will.properties, 'base64'),
+      will.qos,
+      will.retain,
+      will.clientId,
+      this.#broker.clock.nowMs(),
+      0,
+    );
+    publishMessage(this.#broker.space(DEFAULT_INSTANCE), message);
+    this.#table.write(key, undefined);
+  }
+
+  #write(key: string, will: StoredWill): void {
+    this.#table.write(key, Buffer.from(JSON.stringify(will)));
+  }
+}

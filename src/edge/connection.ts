@@ -1,0 +1,262 @@
+/**
+ * A socket the broker has: the `Transport` over `net.Socket` and `tls.TLSSocket`.
+ *
+ * Idle connections must be lean, so a connection is one object that the socket points back to,
+ * and the listeners on the socket are the same functions for all of them.
+ *
+ * @hot
+ */
+import type { Socket } from 'node:net';
+import { Timer } from '#base';
+import type { Endpoint, Peer, Transport, TransportKind } from '#broker';
+import { type Door, plainAddress } from './door.ts';
+
+const CONNECTION = Symbol('connection');
+// Above this many pieces, and below this mean size, one copy beats a long writev.
+const GATHER_COUNT = 16;
+const GATHER_MEAN_BYTES = 512;
+
+type ConnectedSocket = Socket & { [CONNECTION]?: Connection };
+
+/** What was learnt of a peer before the broker had it; empty for plain TCP. */
+export interface PeerHints {
+  readonly address: string | undefined;
+  readonly port: number | undefined;
+  readonly serverName: string | undefined;
+  readonly certificate: Uint8Array | undefined;
+}
+
+/** Who is at the other end of a socket, read once: a closed socket no longer knows. */
+export class SocketPeer implements Peer {
+  readonly transport: TransportKind;
+  readonly address: string;
+  readonly port: number;
+  readonly listener: string;
+  readonly serverName: string | undefined;
+  readonly certificate: Uint8Array | undefined;
+
+  constructor(door: Door, socket: Socket, hints: PeerHints | undefined) {
+    this.transport = door.kind;
+    this.address = hints?.address ?? plainAddress(socket.remoteAddress ?? '');
+    this.port = hints?.port ?? socket.remotePort ?? 0;
+    this.listener = door.url;
+    this.serverName = hints?.serverName;
+    this.certificate = hints?.certificate;
+  }
+}
+
+class LingerTimer extends Timer {
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    super();
+    this.#connection = connection;
+  }
+
+  override expired(): void {
+    this.#connection.destroy();
+  }
+}
+
+/** One connection's bytes. */
+export class Connection implements Transport {
+  readonly peer: Peer;
+  protected readonly socket: Socket;
+  protected readonly door: Door;
+  protected ending = false;
+  #endpoint: Endpoint | undefined = undefined;
+  #stalled = false;
+  #linger: LingerTimer | undefined = undefined;
+
+  constructor(door: Door, socket: Socket, hints: PeerHints | undefined) {
+    this.door = door;
+    this.socket = socket;
+    this.peer = new SocketPeer(door, socket, hints);
+  }
+
+  get bufferedBytes(): number {
+    return this.socket.writableLength;
+  }
+
+  send(pieces: readonly Uint8Array[], count: number): void {
+    if (this.ending || count === 0) return;
+    if (count === 1) this.socket.write(pieces[0] as Uint8Array);
+    else this.#sendMany(pieces, count);
+    if (this.socket.writableLength > 0) this.noteStall();
+  }
+
+  pause(): void {
+    // An ended connection reads on, to throw away: see `end`.
+    if (!this.ending) this.socket.pause();
+  }
+
+  resume(): void {
+    this.socket.resume();
+  }
+
+  end(): void {
+    if (this.ending) return;
+    this.ending = true;
+    this.socket.end();
+    // Unread input would turn our FIN into a reset, which may overtake the last bytes we sent.
+    this.socket.resume();
+    this.startLinger();
+  }
+
+  destroy(): void {
+    this.ending = true;
+    this.socket.destroy();
+  }
+
+  /** Asks the broker for an endpoint; false where it takes nobody. */
+  open(): boolean {
+    try {
+      this.#endpoint = this.door.doorkeeper.accept(this);
+    } catch (error) {
+      this.bug(error);
+      return false;
+    }
+    if (this.#endpoint === undefined) {
+      this.door.metrics.refused(this.door.kind, 'doorkeeper');
+      this.destroy();
+      return false;
+    }
+    this.door.metrics.accepted(this.door.kind);
+    return true;
+  }
+
+  /** Bytes from the peer. */
+  take(chunk: Buffer): void {
+    if (this.ending) return;
+    try {
+      this.#endpoint?.data(chunk);
+    } catch (error) {
+      this.bug(error);
+    }
+  }
+
+  /** The socket's buffer is empty again. */
+  drained(): void {
+    if (!this.#stalled) return;
+    this.#stalled = false;
+    try {
+      this.#endpoint?.drained();
+    } catch (error) {
+      this.bug(error);
+    }
+  }
+
+  /** The peer sends no more, and MQTT has no use for half a connection: what is left may go. */
+  peerEnded(): void {
+    if (this.socket.writableLength > 0) this.startLinger();
+  }
+
+  /** The socket is gone. */
+  closed(): void {
+    this.ending = true;
+    this.door.sockets.give();
+    if (this.#linger !== undefined) this.door.wheel.cancel(this.#linger);
+    const endpoint = this.#endpoint;
+    if (endpoint === undefined) return;
+    this.#endpoint = undefined;
+    this.door.metrics.closed(this.door.kind);
+    try {
+      endpoint.closed();
+    } catch (error) {
+      this.bug(error);
+    }
+  }
+
+  protected startLinger(): void {
+    this.#linger ??= new LingerTimer(this);
+    if (!this.#linger.scheduled) this.door.wheel.schedule(this.#linger, this.door.lingerMs);
+  }
+
+  /** Asks for 'drain', which a socket otherwise emits only after its high-water mark. */
+  protected noteStall(): void {
+    this.#stalled = true;
+    if (this.socket.writableNeedDrain) return;
+    (
+      this.socket as unknown as { _writableState: { needDrain: boolean } }
+    )._writableState.needDrain = true;
+  }
+
+  /** The turn's one catch: a bug costs the connection that met it, not the process. */
+  protected bug(error: unknown): void {
+    this.door.metrics.bug(this.door.kind);
+    this.door.log.error('bug while handling a connection, which is closed', {
+      listener: this.door.url,
+      peer: this.peer.address,
+      error: error instanceof Error ? error.stack : String(error),
+    });
+    this.destroy();
+  }
+
+  #sendMany(pieces: readonly Uint8Array[], count: number): void {
+    const socket = this.socket;
+    if (count > GATHER_COUNT) {
+      const size = sizeOf(pieces, count);
+      if (size < count * GATHER_MEAN_BYTES) {
+        socket.write(gather(pieces, count, size));
+        return;
+      }
+    }
+    socket.cork();
+    for (let i = 0; i < count; i++) socket.write(pieces[i] as Uint8Array);
+    socket.uncork();
+  }
+}
+
+export function sizeOf(pieces: readonly Uint8Array[], count: number): number {
+  let size = 0;
+  for (let i = 0; i < count; i++) size += (pieces[i] as Uint8Array).length;
+  return size;
+}
+
+function gather(pieces: readonly Uint8Array[], count: number, size: number): Buffer {
+  const target = Buffer.allocUnsafe(size);
+  let offset = 0;
+  for (let i = 0; i < count; i++) {
+    const piece = pieces[i] as Uint8Array;
+    target.set(piece, offset);
+    offset += piece.length;
+  }
+  return target;
+}
+
+/** Ties `connection` to its socket and starts reading. */
+export function attachConnection(connection: Connection, socket: Socket): void {
+  attachWriter(connection, socket);
+  socket.on('close', onClose);
+  if (!connection.open()) return;
+  socket.on('data', onData);
+  // A socket somebody read before us is paused explicitly and would stay so.
+  if (socket.isPaused()) socket.resume();
+}
+
+/** The listeners every kind of connection needs; reading and closing are the caller's. */
+export function attachWriter(connection: Connection, socket: Socket): void {
+  (socket as ConnectedSocket)[CONNECTION] = connection;
+  socket.on('drain', onDrain);
+  socket.on('end', onEnd);
+  socket.on('error', onError);
+}
+
+function onData(this: ConnectedSocket, chunk: Buffer): void {
+  this[CONNECTION]?.take(chunk);
+}
+
+function onDrain(this: ConnectedSocket): void {
+  this[CONNECTION]?.drained();
+}
+
+function onEnd(this: ConnectedSocket): void {
+  this[CONNECTION]?.peerEnded();
+}
+
+function onClose(this: ConnectedSocket): void {
+  this[CONNECTION]?.closed();
+}
+
+/** A broken connection is no event of its own: 'close' follows. */
+export function onError(this: Socket): void {}

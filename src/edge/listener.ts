@@ -1,0 +1,193 @@
+/**
+ * Opens one listener; the stages a connection goes through are stacked here, once.
+ *
+ * Every kind accepts on a plain `net.Server`. PROXY header, TLS and WebSocket are stages behind it
+ * in that order, each optional, so any of them works in front of any other.
+ */
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { type Clock, Fault, type Log, type Random, type TimerWheel } from '#base';
+import type { Doorkeeper } from '#broker';
+import type { SocketLimit } from './admission.ts';
+import type { TlsSettings } from './certificates.ts';
+import { attachConnection, Connection } from './connection.ts';
+import type { Door } from './door.ts';
+import { Greeting, type NextStage } from './greeting.ts';
+import { formatListenerUrl, type ListenerUrl, parseListenerUrl } from './listener-url.ts';
+import { type EdgeMetrics, silentEdgeMetrics } from './metrics.ts';
+import { createProxyStage } from './proxy.ts';
+import { openTlsStage, type TlsStage } from './tls.ts';
+import { createWebSocketStage } from './websocket.ts';
+
+export interface ListenerOptions {
+  /** `mqtt://host:port`, `mqtts://`, `ws://host:port/path` or `wss://`; port 0 takes any. */
+  readonly url: string;
+  readonly doorkeeper: Doorkeeper;
+  readonly wheel: TimerWheel;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** Shared by all listeners of the process. */
+  readonly sockets: SocketLimit;
+  readonly metrics?: EdgeMetrics;
+  /** Required for `mqtts` and `wss`. */
+  readonly tls?: TlsSettings;
+  /** A PROXY protocol header (v1 or v2) must come before anything else. */
+  readonly proxyProtocol?: boolean;
+  /** Connections the system may hold until we accept them. */
+  readonly backlog?: number;
+  /** Several processes share the port. */
+  readonly reusePort?: boolean;
+  /** From accept until the broker has the connection. */
+  readonly handshakeMs?: number;
+  /** How long an ended connection may take to send what is left. */
+  readonly lingerMs?: number;
+  /** The largest WebSocket message taken; by default the largest MQTT packet, and slack. */
+  readonly frameBytesMax?: number;
+}
+
+export interface Listener {
+  /** The URL with the port that was taken. */
+  readonly url: string;
+  /** Reads the certificate files again; false (and a line in the log): the old ones stay. */
+  reloadCertificates(): Promise<boolean>;
+  /** Stops accepting; connections that are there stay. */
+  close(): void;
+}
+
+const KEEP_ALIVE_MS = 300_000; // for peers without an MQTT keep alive
+// Small, so that a paused connection stops reading after one chunk.
+const HIGH_WATER_BYTES = 16 * 1024;
+const FRAME_BYTES_MAX = 268_435_455 + 64 * 1024;
+const WARN_EVERY_MS = 10_000;
+
+/** Listens on `options.url`, or rejects with a `Fault` that says in one line why not. */
+export async function openListener(options: ListenerOptions): Promise<Listener> {
+  const url = parseListenerUrl(options.url);
+  const door = createDoor(options, url);
+  const tls = await openTls(options, url, door);
+  const accept = createAccept(options, url, door, tls);
+  const server = createServer({
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: KEEP_ALIVE_MS,
+    highWaterMark: HIGH_WATER_BYTES,
+  });
+  server.on('connection', accept);
+  await listen(server, options, url);
+  server.on('error', createAcceptFailure(door));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: formatListenerUrl(url, port),
+    reloadCertificates: async () => (tls === undefined ? true : await tls.reload()),
+    close: () => void server.close(),
+  };
+}
+
+function createDoor(options: ListenerOptions, url: ListenerUrl): Door {
+  return {
+    kind: url.kind,
+    url: options.url,
+    doorkeeper: options.doorkeeper,
+    wheel: options.wheel,
+    clock: options.clock,
+    log: options.log,
+    metrics: options.metrics ?? silentEdgeMetrics,
+    sockets: options.sockets,
+    handshakeMs: options.handshakeMs ?? 10_000,
+    lingerMs: options.lingerMs ?? 5_000,
+  };
+}
+
+async function openTls(
+  options: ListenerOptions,
+  url: ListenerUrl,
+  door: Door,
+): Promise<TlsStage | undefined> {
+  if (url.kind !== 'tls' && url.kind !== 'wss') return undefined;
+  if (options.tls !== undefined) return await openTlsStage(options.tls, door, options.random);
+  throw new Fault('unspecified', `cannot listen on ${options.url}: no certificate is configured`);
+}
+
+function createAccept(
+  options: ListenerOptions,
+  url: ListenerUrl,
+  door: Door,
+  tls: TlsStage | undefined,
+): (raw: Socket) => void {
+  const stage = stackStages(options, url, door, tls);
+  return (raw) => {
+    if (!door.sockets.take()) {
+      door.metrics.refused(door.kind, 'socketLimit');
+      raw.destroy();
+      return;
+    }
+    if (stage === undefined) attachConnection(new Connection(door, raw, undefined), raw);
+    else stage(new Greeting(door, raw), raw);
+  };
+}
+
+/** The first stage of the stack, which knows the next; `undefined`: straight to the broker. */
+function stackStages(
+  options: ListenerOptions,
+  url: ListenerUrl,
+  door: Door,
+  tls: TlsStage | undefined,
+): NextStage | undefined {
+  const webSocket = url.kind === 'ws' || url.kind === 'wss';
+  let stage: NextStage | undefined;
+  if (webSocket) {
+    const payloadBytesMax = options.frameBytesMax ?? FRAME_BYTES_MAX;
+    stage = createWebSocketStage({ door, path: url.path, payloadBytesMax });
+  }
+  if (tls !== undefined) stage = tls.before(stage ?? handOver);
+  if (options.proxyProtocol === true) stage = createProxyStage(stage ?? handOver);
+  return stage;
+}
+
+const handOver: NextStage = (greeting, socket) => {
+  greeting.finish();
+  attachConnection(new Connection(greeting.door, socket, greeting), socket);
+};
+
+function listen(server: Server, options: ListenerOptions, url: ListenerUrl): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const why = LISTEN_ERRORS.get(error.code ?? '') ?? error.message;
+      reject(new Fault('unspecified', `cannot listen on ${options.url}: ${why}`, { cause: error }));
+    });
+    server.listen(
+      {
+        host: url.host,
+        port: url.port,
+        backlog: options.backlog ?? 4_096,
+        reusePort: options.reusePort ?? false,
+      },
+      () => {
+        server.removeAllListeners('error');
+        resolve();
+      },
+    );
+  });
+}
+
+const LISTEN_ERRORS: ReadonlyMap<string, string> = new Map([
+  ['EADDRINUSE', 'the port is taken'],
+  ['EACCES', 'this user may not listen on that port'],
+  ['EADDRNOTAVAIL', 'the address is not one of this machine'],
+  ['ENOTFOUND', 'the host name is not known'],
+  ['EAI_AGAIN', 'the host name could not be looked up'],
+  ['EMFILE', 'too many files are open'],
+  ['ENOTSUP', 'the system cannot share a port'],
+]);
+
+/** Out of file descriptors is a flood of errors, each of which must be survived, not each told. */
+function createAcceptFailure(door: Door): (error: Error) => void {
+  let toldMs = Number.NEGATIVE_INFINITY;
+  return (error) => {
+    door.metrics.acceptFailed(door.kind);
+    const nowMs = door.clock.monotonicMs();
+    if (nowMs - toldMs < WARN_EVERY_MS) return;
+    toldMs = nowMs;
+    door.log.warn('cannot accept connections', { listener: door.url, error: error.message });
+  };
+}

@@ -1,0 +1,2 @@
+/** What the customer owns. */
+export { DEFAULT_INSTANCE, type Instance } from './instance.ts';

@@ -1,0 +1,150 @@
+#!/usr/bin/env node
+/**
+ * `ternmq`: the one program. Chooses the command; `start.ts` builds the broker, `cli/` holds the
+ * rest. Process-wide affairs (signals, exit codes, broken pipes) are settled here and only here.
+ */
+import { readFileSync } from 'node:fs';
+import { systemClock, systemRandom } from '#base';
+import { CommandError, type CommandIo, EXIT, runPub, runSub } from '#cli';
+import { nearest, UsageError } from '#config';
+
+/** A bug of ours, as sysexits(3) numbers it: an internal software error. */
+const EXIT_BUG = 70;
+
+type Command = (argv: readonly string[], io: CommandIo) => Promise<number>;
+
+const COMMANDS: Readonly<Record<string, readonly [text: string, run: Command]>> = {
+  start: [
+    'Run the broker.',
+    async (argv, io) => {
+      const { runStart } = await import('./start.ts');
+      return runStart(argv, io);
+    },
+  ],
+  pub: ['Publish messages.', runPub],
+  sub: ['Subscribe, and print what comes.', runSub],
+  bench: [
+    'Measure a broker.',
+    async (argv, io) => {
+      const { runBench } = await import('./cli/bench.ts');
+      return runBench([...argv], io);
+    },
+  ],
+};
+
+function help(io: CommandIo): string {
+  const { bold } = io.paint;
+  const commands = Object.entries(COMMANDS).map(([name, [text]]) => `  ${name.padEnd(7)}${text}\n`);
+  return `${bold('TernMQ')} ${version()}: an MQTT broker; an acknowledged message is on disk.
+
+${bold('Usage:')} ternmq COMMAND [OPTIONS]
+
+${commands.join('')}
+  ternmq COMMAND --help    what the command can do
+  ternmq --version         the version
+
+Exit codes: 0 done, 1 failed, 2 asked for in a way that cannot be.
+`;
+}
+
+function version(): string {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+async function dispatch(argv: readonly string[], io: CommandIo): Promise<number> {
+  const [name, ...rest] = argv;
+  if (name === undefined) {
+    io.writeError(help(io));
+    return EXIT.usage;
+  }
+  if (name === 'help' || name === '--help' || name === '-h') {
+    const topic = rest[0];
+    if (topic !== undefined) return dispatch([topic, '--help'], io);
+    io.write(help(io));
+    return EXIT.ok;
+  }
+  if (name === '--version' || name === '-V' || name === 'version') {
+    io.write(`${version()}\n`);
+    return EXIT.ok;
+  }
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (command === undefined) {
+    const meant = nearest(name, [...Object.keys(COMMANDS), 'help', '--help', '--version']);
+    const hint = meant === undefined ? 'see ternmq --help' : `did you mean ${meant}?`;
+    throw new UsageError([`unknown command ${name}: ${hint}`]);
+  }
+  return command[1](rest, io);
+}
+
+function createIo(stop: AbortSignal): CommandIo {
+  const { stdout, stderr, env } = process;
+  const plain = (text: string): string => text;
+  const colours = stdout.isTTY && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb';
+  const paint = colours
+    ? {
+        bold: (text: string) => `\u001b[1m${text}\u001b[22m`,
+        dim: (text: string) => `\u001b[2m${text}\u001b[22m`,
+      }
+    : { bold: plain, dim: plain };
+  return {
+    write: (text) => void stdout.write(text),
+    writeError: (text) => void stderr.write(text),
+    isTerminal: stderr.isTTY,
+    paint,
+    columns: Math.min(stdout.isTTY ? stdout.columns : 100, 100),
+    environment: env,
+    input: process.stdin,
+    clock: systemClock,
+    random: systemRandom,
+    stop,
+  };
+}
+
+/** The first signal asks for an end, the second makes one. */
+function stopOnSignals(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (controller.signal.aborted) process.exit(EXIT.failure);
+      controller.abort(signal);
+    });
+  }
+  return controller.signal;
+}
+
+/** A reader that has gone (`ternmq sub | head`) is no failure of ours; a bug is. */
+function settleStreamsAndBugs(isBroker: boolean): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (!isBroker) process.exit(error.code === 'EPIPE' ? EXIT.ok : EXIT.failure);
+  });
+  process.stderr.on('error', () => undefined); // nobody is left to tell
+  const die = (error: unknown): void => {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    process.stderr.write(`ternmq: a bug; what was acknowledged is safe. Please report:\n${text}\n`);
+    process.exit(EXIT_BUG);
+  };
+  process.on('uncaughtException', die);
+  process.on('unhandledRejection', die);
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  settleStreamsAndBugs(argv[0] === 'start');
+  const io = createIo(stopOnSignals());
+  let code: number;
+  try {
+    code = await dispatch(argv, io);
+  } catch (error) {
+    if (error instanceof UsageError) {
+      for (const problem of error.problems) io.writeError(`ternmq: ${problem}\n`);
+      code = EXIT.usage;
+    } else if (error instanceof CommandError) {
+      io.writeError(`ternmq: ${error.message}\n`);
+      code = EXIT.failure;
+    } else throw error;
+  }
+  // What is written must be out before the process is; what is open must not hold it.
+  process.stdout.write('', () => process.stderr.write('', () => process.exit(code)));
+}
+
+await main(process.argv.slice(2));

@@ -1,0 +1,82 @@
+/** The command line without a broker: help, names, exit codes, and what is refused how. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { runProgram } from '../harness/program.ts';
+
+test('--version is the version of the package', async () => {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+
+  const { code, stdout } = await runProgram(['--version']);
+
+  assert.deepEqual([code, stdout], [0, `${version}\n`]);
+});
+
+test('--help names every command, and each command has help of its own', async () => {
+  const { code, stdout } = await runProgram(['--help']);
+
+  assert.equal(code, 0);
+  for (const command of ['start', 'pub', 'sub', 'bench']) {
+    assert.match(stdout, new RegExp(`^  ${command} `, 'm'));
+    const own = await runProgram([command, '--help']);
+    assert.equal(own.code, 0, own.stderr);
+    assert.match(own.stdout, /^Usage: ternmq/);
+  }
+});
+
+test('help has no colours where nobody watches', async () => {
+  const { stdout } = await runProgram(['start', '--help']);
+
+  assert.ok(!stdout.includes('\u001b'));
+});
+
+const refused: readonly (readonly [words: readonly string[], stderr: RegExp])[] = [
+  [['strat'], /^ternmq: unknown command strat: did you mean start\?\n$/],
+  [['nonsense'], /^ternmq: unknown command nonsense: see ternmq --help\n$/],
+  [['start', '--lisen', 'x'], /unknown option --lisen: did you mean --listen\?/],
+  [['start', 'now'], /unexpected word "now"/],
+  [['start', '--config', '/nowhere.yaml'], /cannot read the configuration: ENOENT/],
+  [['pub', '-m', 'x'], /--topic is missing/],
+  [['pub', '-t', 'a'], /give one of --message, --file and --stdin-lines/],
+  [['pub', '-t', 'a/#', '-m', 'x'], /has a wildcard/],
+  [['pub', '-t', 'a', '-m', 'x', '-q', '3'], /--qos: "3" is not valid: expected 0, 1 or 2/],
+  [['pub', '-t', 'a', '-m', 'x', '--property', 'colour=red'], /--property colour=red: expected/],
+  [['sub'], /--topic is missing/],
+  [['sub', '-t', 'a', '--session-expiry', '1h'], /needs --client-id/],
+];
+
+for (const [words, stderr] of refused) {
+  test(`refuses: ternmq ${words.join(' ')}`, async () => {
+    // Port 1 is nobody's: a refusal must not wait for a broker, and usually does not get there.
+    const result = await runProgram(words, { environment: { TERNMQ_URL: 'mqtt://127.0.0.1:1' } });
+
+    assert.match(result.stderr, stderr);
+    assert.equal(result.code, 2);
+    assert.equal(result.stdout, '');
+  });
+}
+
+test('no command at all is a question for help', async () => {
+  const { code, stdout, stderr } = await runProgram([]);
+
+  assert.deepEqual([code, stdout], [2, '']);
+  assert.match(stderr, /Usage: ternmq COMMAND/);
+});
+
+test('a broker that is not there is a failure in one line', async () => {
+  const { code, stderr } = await runProgram(['sub', '-t', 'a', '--url', 'mqtt://127.0.0.1:1']);
+
+  assert.equal(code, 1);
+  assert.match(stderr, /^ternmq: cannot connect to mqtt:\/\/127\.0\.0\.1:1: nobody listens.*\n$/);
+});
+
+test('--print-config says what would hold and where it comes from', async () => {
+  const { code, stdout } = await runProgram(['start', '--print-config', '--retention-age', '12h'], {
+    environment: { TERNMQ_LOG_LEVEL: 'warn' },
+  });
+
+  assert.equal(code, 0);
+  assert.match(stdout, /^retention-age: 12h # --retention-age$/m);
+  assert.match(stdout, /^log-level: warn # TERNMQ_LOG_LEVEL$/m);
+  assert.match(stdout, /^listen: # default\n {2}- mqtt:\/\/127\.0\.0\.1:1883$/m);
+});
