@@ -5,11 +5,14 @@
  */
 import { readFileSync } from 'node:fs';
 import { systemClock, systemRandom } from '#base';
-import { CommandError, type CommandIo, EXIT, runPub, runSub } from '#cli';
+import { CommandError, type CommandIo, EXIT } from '#cli';
 import { nearest, UsageError } from '#config';
 
 /** A bug of ours, as sysexits(3) numbers it: an internal software error. */
 const EXIT_BUG = 70;
+
+/** How much later the second of two signals may come and still be the echo of the first. */
+const ECHO_MS = 500;
 
 type Command = (argv: readonly string[], io: CommandIo) => Promise<number>;
 
@@ -21,8 +24,20 @@ const COMMANDS: Readonly<Record<string, readonly [text: string, run: Command]>> 
       return runStart(argv, io);
     },
   ],
-  pub: ['Publish messages.', runPub],
-  sub: ['Subscribe, and print what comes.', runSub],
+  pub: [
+    'Publish messages.',
+    async (argv, io) => {
+      const { runPub } = await import('./cli/pub.ts');
+      return runPub(argv, io);
+    },
+  ],
+  sub: [
+    'Subscribe, and print what comes.',
+    async (argv, io) => {
+      const { runSub } = await import('./cli/sub.ts');
+      return runSub(argv, io);
+    },
+  ],
   bench: [
     'Measure a broker.',
     async (argv, io) => {
@@ -101,13 +116,22 @@ function createIo(stop: AbortSignal): CommandIo {
   };
 }
 
-/** The first signal asks for an end, the second makes one. */
+/**
+ * The first signal asks for an end, the second makes one. Ctrl-C under npm comes twice, from the
+ * terminal and from npm, which hands it on: the same signal at the same moment is one.
+ */
 function stopOnSignals(): AbortSignal {
   const controller = new AbortController();
+  let askedMs = 0;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
-      if (controller.signal.aborted) process.exit(EXIT.failure);
-      controller.abort(signal);
+      const nowMs = systemClock.monotonicMs();
+      if (!controller.signal.aborted) {
+        askedMs = nowMs;
+        controller.abort(signal);
+      } else if (controller.signal.reason !== signal || nowMs - askedMs > ECHO_MS) {
+        process.exit(EXIT.failure);
+      }
     });
   }
   return controller.signal;

@@ -2,8 +2,8 @@
  * One timer for all: a wheel of half-second slots instead of a timer a connection.
  *
  * A timer is an object that knows its own neighbours, so scheduling and cancelling cost a few
- * assignments and no allocation. Due times round up to the next tick. A turn of the wheel that
- * comes late catches up, a bounded number of timers per tick at a time.
+ * assignments and no allocation. A timer never fires early, and up to a tick and a half late. A
+ * wheel that was held up catches up tick by tick.
  */
 import { assert } from './assert.ts';
 import type { Clock } from './clock.ts';
@@ -45,10 +45,11 @@ export class TimerWheel {
     return this.#tick;
   }
 
-  /** (Re-)schedules `timer` for `delayMs` from now, rounded up to a tick. */
+  /** (Re-)schedules `timer` for `delayMs` from now, or a little later. */
   schedule(timer: Timer, delayMs: number): void {
     if (timer.slot >= 0) this.cancel(timer);
-    timer.dueTick = this.#tick + Math.max(1, Math.ceil(delayMs / this.tickMs));
+    // One more: the current tick may be nearly over.
+    timer.dueTick = this.#tick + Math.ceil(delayMs / this.tickMs) + 1;
     const slot = timer.dueTick % SLOT_COUNT;
     timer.slot = slot;
     timer.previous = undefined;

@@ -11,7 +11,6 @@ import type { Settled } from '#ports';
 import type { Broker } from './broker.ts';
 import { ConnectionState, type Connection } from './connection.ts';
 import { send } from './delivery.ts';
-import { InflightState } from './inflight.ts';
 import type { Session, UnsentDelivery } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 
@@ -82,6 +81,7 @@ export class CursorWriter {
         if (connection === undefined) continue;
         this.forget(session);
         const packets = new PacketsBehindCommit(session, connection, unsent ?? [], releases ?? []);
+        session.commitsOut++;
         this.#broker.sessions.writeCursor(session, packets);
       }
     }
@@ -112,6 +112,7 @@ class PacketsBehindCommit implements Settled {
   }
 
   settled(fault: Fault | undefined): void {
+    this.#session.commitsOut--;
     const connection = this.#connection;
     const { broker } = connection;
     if (connection.state !== ConnectionState.open) return;
@@ -121,10 +122,10 @@ class PacketsBehindCommit implements Settled {
     }
     const nowMs = broker.clock.nowMs();
     for (const item of this.#unsent) {
-      if (this.#session.inflight.state(item.packetId) !== InflightState.awaitsPubrec) continue;
       broker.replayed.load(item.message, item.message.topicBytes, nowMs);
-      broker.metrics.messagesSentQos2++;
-      send(connection, item.delivery, broker.replayed, 2, item.packetId, item.retain);
+      if (item.qos === 1) broker.metrics.messagesSentQos1++;
+      else broker.metrics.messagesSentQos2++;
+      send(connection, item.delivery, broker.replayed, item.qos, item.packetId, item.retain);
     }
     for (const id of this.#releases) broker.ackWriter.write(connection, PUBREL, id, 0);
     broker.turn.schedule();

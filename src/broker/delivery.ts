@@ -99,7 +99,7 @@ export function pumpPending(session: Session, connection: Connection): void {
 /**
  * A logged message to a durable session whose window is open.
  *
- * QoS 2 is sent only once the packet id is on disk beside the position, or a crash in between
+ * At QoS 2 it is sent only once the packet id is on disk beside the position, or a crash in between
  * would give the client the message twice.
  */
 export function handOver(
@@ -117,10 +117,17 @@ export function handOver(
     return;
   }
   const lease = group === undefined ? undefined : leaseOf(group, position, publication);
-  if (qos === 2 && session.durable) {
-    const packetId = session.inflight.take(InflightState.awaitsPubrec, position);
-    (session.unsent ??= []).push({ packetId, message: publication.keep(), delivery, retain });
-    if (group !== undefined) group.ownedByMember(position);
+  // What follows a delivery that waits for its commit waits with it: the order stays.
+  const waits = session.durable && (qos === 2 || session.sendsBehindCommit);
+  if (waits) {
+    const state = qos === 1 ? InflightState.awaitsPuback : InflightState.awaitsPubrec;
+    const packetId = session.inflight.take(state, position);
+    session.unsent ??= [];
+    session.unsent.push({ packetId, message: publication.keep(), delivery, qos, retain });
+    if (group !== undefined) {
+      if (qos === 2) group.ownedByMember(position);
+      else (session.leases ??= new Map()).set(packetId, lease!);
+    }
     connection.broker.markUrgent(session);
     return;
   }

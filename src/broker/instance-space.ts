@@ -60,13 +60,14 @@ export class InstanceSpace {
     publication.load(message, message.topicBytes, message.acceptedMs);
     const { deliveries, groups } = route;
     for (let i = 0; i < deliveries.length; i++) {
-      const delivery = deliveries[i]!;
-      const { session } = delivery;
+      let delivery = deliveries[i];
+      const { session } = delivery!;
+      if (message.publisher === session.clientId) delivery = delivery!.toPublisher;
+      if (delivery === undefined) continue; // [MQTT-3.8.3-3]
       const qos = effectiveQos(message.qos, delivery.qos);
       if (qos === 0 || !session.durable || !session.live || position <= session.next) continue;
       const { connection } = session;
       if (connection === undefined) continue;
-      if (delivery.noLocal && message.publisher === session.clientId) continue;
       if (session.windowOpen && !connection.congested) {
         handOver(delivery, publication, qos, position, undefined);
       } else lag(session, before);

@@ -252,9 +252,10 @@ export function distribute(
   let congested = 0;
   let slowest: Session | undefined;
   for (let i = 0; i < count; i++) {
-    const delivery = deliveries[i]!;
-    const { session } = delivery;
-    if (delivery.noLocal && session === publisherSession) continue; // [MQTT-3.8.3-3]
+    let delivery = deliveries[i];
+    const { session } = delivery!;
+    if (session === publisherSession) delivery = delivery!.toPublisher; // [MQTT-3.8.3-3]
+    if (delivery === undefined) continue;
     const copyQos = effectiveQos(qos, delivery.qos);
     if (copyQos > 0 && session.durable) continue; // comes from the log
     if (session.congested) {

@@ -94,7 +94,8 @@ function handPage(session: Session, page: LogPage): void {
       merged.set(entry.topic, delivery);
     }
     if (delivery === undefined) continue;
-    if (delivery.noLocal && entry.publisher === session.clientId) continue; // [MQTT-3.8.3-3]
+    if (entry.publisher === session.clientId) delivery = delivery.toPublisher; // [MQTT-3.8.3-3]
+    if (delivery === undefined) continue;
     broker.replayed.load(entry, Buffer.from(entry.topic), nowMs);
     const qos = effectiveQos(entry.qos, delivery.qos);
     if (qos > 0) handOver(delivery, broker.replayed, qos, entry.position, undefined);
@@ -111,7 +112,7 @@ export function deliveryFor(session: Session, topic: string, position: number): 
   let found: Delivery | undefined;
   for (const subscription of session.subscriptions.values()) {
     if (subscription.share !== undefined || subscription.since >= position) continue;
-    if (subscription.qos === 0 || !matchesFilter(subscription.filter, topic)) continue;
+    if (!matchesFilter(subscription.filter, topic)) continue;
     found =
       found === undefined ? subscription.delivery : mergeDeliveries(found, subscription.delivery);
   }

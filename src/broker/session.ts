@@ -33,11 +33,12 @@ export interface Lease {
   readonly message: KeptMessage | undefined;
 }
 
-/** A QoS 2 delivery to a durable session: sent once its packet id is on disk. */
+/** A delivery to a durable session that is sent once a packet id is on disk: QoS 2, and what follows it. */
 export interface UnsentDelivery {
   readonly packetId: number;
   readonly message: KeptMessage;
   readonly delivery: Delivery;
+  readonly qos: Qos;
   readonly retain: boolean;
 }
 
@@ -78,6 +79,8 @@ export class Session {
   dirty = false;
   urgent = false;
   unsent: UnsentDelivery[] | undefined = undefined;
+  /** Groups of packets on their way to the client whose commit has not settled. */
+  commitsOut = 0;
   releases: number[] | undefined = undefined;
 
   constructor(space: InstanceSpace, clientId: string, key: string, expirySeconds: number) {
@@ -106,6 +109,10 @@ export class Session {
   /** Since when neither socket nor window has taken anything; 0: they take what they get. */
   get stuckSinceMs(): number {
     return this.connection?.congested === true ? this.connection.blockedSinceMs : this.windowShutMs;
+  }
+
+  get sendsBehindCommit(): boolean {
+    return this.unsent !== undefined || this.commitsOut > 0;
   }
 
   /** The client's input was handled, or its socket took what it was owed. */

@@ -13,10 +13,11 @@ import type { SharedGroup } from './shared-group.ts';
 export class Delivery {
   readonly session: Session;
   qos: Qos;
-  noLocal: boolean;
   retainAsPublished: boolean;
   /** Property bytes of the subscription identifiers; empty: none. */
   identifiers: Uint8Array;
+  /** How the session gets what its own client published; `undefined`: not at all. */
+  toPublisher: Delivery | undefined;
 
   constructor(
     session: Session,
@@ -27,9 +28,9 @@ export class Delivery {
   ) {
     this.session = session;
     this.qos = qos;
-    this.noLocal = noLocal;
     this.retainAsPublished = retainAsPublished;
     this.identifiers = identifiers;
+    this.toPublisher = noLocal ? undefined : this;
   }
 }
 
@@ -93,13 +94,20 @@ export function splitShare(
 
 /** One delivery for two matching subscriptions of one session. */
 export function mergeDeliveries(one: Delivery, other: Delivery): Delivery {
-  return new Delivery(
+  const merged = new Delivery(
     one.session,
     one.qos > other.qos ? one.qos : other.qos,
-    one.noLocal && other.noLocal,
+    false,
     one.retainAsPublished || other.retainAsPublished,
     Buffer.concat([one.identifiers, other.identifiers]),
   );
+  // What the client published itself comes by those subscriptions only that are not No Local.
+  const mine = one.toPublisher;
+  const yours = other.toPublisher;
+  if (mine === undefined) merged.toPublisher = yours;
+  else if (yours === undefined) merged.toPublisher = mine;
+  else if (mine !== one || yours !== other) merged.toPublisher = mergeDeliveries(mine, yours);
+  return merged;
 }
 
 function encodeIdentifier(identifier: number): Uint8Array {

@@ -4,6 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { systemRandom } from '#base';
+import { EXIT } from './io.ts';
 import { BOUNDS, type Bound, SHAPES, type Shape } from './load/defaults.ts';
 import { runLoad } from './load/load.ts';
 import type { LoadPlan, LoadResult, Workload } from './load/plan.ts';
@@ -13,8 +14,6 @@ export interface BenchOutput {
   writeError(text: string): void;
   readonly isTerminal: boolean;
 }
-
-export const BENCH_EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
 const OPTIONS = {
   url: { type: 'string', default: 'mqtt://127.0.0.1:1883' },
@@ -73,11 +72,11 @@ export async function runBench(argv: readonly string[], io: BenchOutput): Promis
   const asked = ask(argv);
   if (asked.kind === 'help') {
     io.write(HELP);
-    return BENCH_EXIT.done;
+    return EXIT.ok;
   }
   if (asked.kind === 'wrong') {
     io.writeError(`ternmq bench: ${asked.text}\nTry: ternmq bench --help\n`);
-    return BENCH_EXIT.usage;
+    return EXIT.usage;
   }
   const { plan } = asked;
   const result = await runLoad(plan, {
@@ -90,9 +89,9 @@ export async function runBench(argv: readonly string[], io: BenchOutput): Promis
   if (io.isTerminal) io.writeError('\r\u001b[K');
   if (asked.json) io.write(`${JSON.stringify(result)}\n`);
   else if (result.failure === undefined) io.write(table(plan, result));
-  if (result.failure === undefined) return BENCH_EXIT.done;
+  if (result.failure === undefined) return EXIT.ok;
   io.writeError(`ternmq bench: ${plan.workload}: ${result.failure}\n`);
-  return BENCH_EXIT.failed;
+  return EXIT.failure;
 }
 
 type Asked =

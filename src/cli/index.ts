@@ -1,4 +1,2 @@
-/** The commands that talk to a broker as any client does. */
+/** What every command has in common; the commands themselves are loaded when asked for. */
 export { CommandError, type CommandIo, EXIT } from './io.ts';
-export { runPub } from './pub.ts';
-export { runSub } from './sub.ts';

@@ -64,24 +64,42 @@ test('what was kept is there after a restart', async (t) => {
   assert.equal((await runProgram(sub)).stdout, 'still here\n');
 });
 
-test('npm start hands SIGTERM on, and nothing stays behind', async (t) => {
+/** A folder that is a checkout for npm and Node, with a ./data of its own. */
+async function checkout(t: TestContext): Promise<string> {
   const directory = await temporaryDirectory(t);
   for (const name of ['package.json', 'src', 'node_modules']) {
     symlinkSync(join(PROJECT, name), join(directory, name));
   }
-  const words = ['start', '--', '--open', ...ANY_PORT];
-  const { broker, url } = await startReady(t, words, { directory, command: ['npm'] });
+  return directory;
+}
+
+const NPM_START = ['start', '--', '--open', ...ANY_PORT];
+
+test('npm start hands SIGTERM on, and nothing stays behind', async (t) => {
+  const npm = { directory: await checkout(t), command: ['npm'] };
+  const { broker, url } = await startReady(t, NPM_START, npm);
   const kept = ['pub', '-t', 'kept', '-m', 'by npm', '--retain', '--url', url];
   assert.equal((await runProgram(kept)).code, 0);
 
   broker.child.kill('SIGTERM');
   await broker.ended; // its outputs are closed: the broker, which shares them, has gone too
 
-  const again = await startReady(t, words, { directory, command: ['npm'] });
+  assert.match(broker.stderr(), /stopped$/m);
+  const again = await startReady(t, NPM_START, npm);
   const sub = ['sub', '-t', 'kept', '--count', '1', '--quiet', '--url', again.url];
   assert.equal((await runProgram(sub)).stdout, 'by npm\n');
   again.broker.child.kill('SIGTERM');
   await again.broker.ended;
+});
+
+test('Ctrl-C under npm reaches the broker twice and counts once', async (t) => {
+  const npm = { directory: await checkout(t), command: ['npm'], group: true };
+  const { broker } = await startReady(t, NPM_START, npm);
+
+  process.kill(-broker.child.pid!, 'SIGINT');
+
+  await broker.ended;
+  assert.match(broker.stderr(), /stopped$/m);
 });
 
 test('the first start makes a key, later ones do not, and nobody gets in without', async (t) => {

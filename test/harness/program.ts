@@ -22,6 +22,8 @@ export interface ProgramOptions {
   readonly directory?: string;
   /** Another command than `ternmq` itself. */
   readonly command?: readonly string[];
+  /** Leads a process group of its own, as a command typed into a terminal does. */
+  readonly group?: boolean;
 }
 
 /** Starts it; whoever starts it waits for its end. */
@@ -32,6 +34,7 @@ export function startProgram(words: readonly string[], options: ProgramOptions =
     cwd: options.directory ?? PROJECT,
     env: { ...process.env, ...options.environment },
     stdio: ['pipe', 'pipe', 'pipe'],
+    detached: options.group ?? false,
   });
   child.stdin.on('error', () => undefined); // it may end before it has read everything
   child.stdin.end(options.input ?? '');

@@ -49,20 +49,6 @@ test('[MQTT-3.2.2-17] [MQTT-3.3.2-9] one above the announced maximum is refused 
   await client.disconnected(0x94);
 });
 
-const noAliasBroker = sharedBroker({
-  args: ['--topic-alias-max', '0'],
-  peerConfiguration: ['max_topic_alias 0'],
-});
-
-test('[MQTT-3.2.2-18] a broker that announces no aliases refuses each with 0x94', async (t) => {
-  const client = await connectClient(t, noAliasBroker.port);
-  assert.equal(client.connack?.properties.topicAliasMaximum ?? 0, 0);
-
-  client.send(publishPacket(unique('a/'), 'x', { properties: { topicAlias: 1 } }));
-
-  await client.disconnected(0x94);
-});
-
 test('[MQTT-3.3.2-12] every alias from 1 to the announced maximum is taken', async (t) => {
   const root = unique('a/');
   const client = await connectClient(t, broker.port);

@@ -126,11 +126,11 @@ test('[MQTT-3.3.4-3] [MQTT-3.3.4-4] messages that waited for the client carry th
   const options = { clientId: unique('c'), cleanStart: false, properties: { sessionExpiry: 60 } };
   const other = await connectClient(t, broker.port);
   const first = await connectClient(t, broker.port, options);
-  await first.subscribe(`${root}/#`, 1, { subscriptionIds: [3] });
+  await first.subscribe(`${root}/#`, 2, { subscriptionIds: [3] });
   await first.subscribe(`${root}/+`, 2, { subscriptionIds: [268_435_455] });
   await first.disconnect();
   await other.publish(`${root}/x`, 'x', { qos: 2 });
-  await other.publish(`${root}/x/y`, 'x', { qos: 1 });
+  await other.publish(`${root}/x/y`, 'x', { qos: 2 });
 
   const second = await connectClient(t, broker.port, options);
 

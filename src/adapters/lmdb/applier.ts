@@ -113,7 +113,7 @@ export class Applier {
       await this.#write(round);
     } catch (error) {
       this.#putBack(round);
-      const fault = error instanceof Fault ? error : diskFault('LMDB cannot be written', error);
+      const fault = diskFault('LMDB cannot be written', await causeOf(error));
       if (this.#fault === undefined) {
         this.#options.shared.log.error('the journal cannot be applied', { cause: fault.message });
       }
@@ -181,7 +181,6 @@ export class Applier {
     for (const [key, value] of meta)
       this.#put(databases.meta, Buffer.from(key), Buffer.from(value));
     await this.#settled();
-    await databases.flushed();
   }
 
   async #release(round: Round): Promise<void> {
@@ -281,6 +280,14 @@ export class Applier {
     await new Promise(setImmediate);
     this.#sliceMs = this.#options.shared.clock.monotonicMs();
   }
+}
+
+/** LMDB's own error behind a commit that failed; it comes a little later, as a promise. */
+async function causeOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !('commitError' in error)) return error;
+  const known = Promise.resolve(error.commitError).catch((cause: unknown) => cause);
+  const late = new Promise((resolve) => setImmediate(() => setImmediate(() => resolve(error))));
+  return Promise.race([known, late]);
 }
 
 interface MarkWrite {

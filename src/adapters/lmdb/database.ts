@@ -22,8 +22,6 @@ export interface Databases {
   readonly meta: Bytes;
   /** Reads see what was committed last. */
   renew(): void;
-  /** Settles once what was committed is on the disk. */
-  flushed(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -39,6 +37,9 @@ export async function openDatabases(path: string, limits: LmdbLimits): Promise<D
     encoding: 'binary',
     mapSize: limits.mapBytesMax,
     maxDbs: 8,
+    // A commit then settles once it is on the disk. With overlapping syncs one that fails never
+    // settles `flushed`, and closing waits for it for ever.
+    overlappingSync: false,
   });
   const openOne = (name: string): Bytes =>
     root.openDB<Buffer, Buffer>({ name, keyEncoding: 'binary', encoding: 'binary' });
@@ -50,10 +51,8 @@ export async function openDatabases(path: string, limits: LmdbLimits): Promise<D
     renew: () => {
       root.resetReadTxn();
     },
-    flushed: async () => {
-      await root.flushed;
-    },
-    close: () => root.close(),
+    // What was refused by a full disk is still in the journal; it must not keep us here.
+    close: () => root.close().catch(() => {}),
   };
 }
 

@@ -69,9 +69,10 @@ export async function runOffline(context: LoadContext, stage: Stage): Promise<Wo
   await stage.barrier('sessions stored');
 
   const gauge = startGauge(context);
-  const filled = await fill(context, stage, (publisher) => {
+  const fillers = Math.min(plan.publishers, plan.connections);
+  const filled = await fill(context, stage, fillers, (publisher) => {
     const all = Array.from({ length: plan.connections }, (_, index) => index);
-    return all.filter((index) => index % plan.publishers === publisher).map(topic);
+    return all.filter((index) => index % fillers === publisher).map(topic);
   });
   await stage.barrier('filled');
 
@@ -125,11 +126,12 @@ async function forget(
 async function fill(
   context: LoadContext,
   stage: Stage,
+  fillers: number,
   topicsOf: (publisher: number) => readonly string[],
 ): Promise<{ phase: Phase; sent: number }> {
   const { plan, share } = context;
   const payload = systemRandom.bytes(plan.payloadBytes);
-  const publishers = await openAll(context, indexesOf(plan.publishers, share), 10, (index) => {
+  const publishers = await openAll(context, indexesOf(fillers, share), 10, (index) => {
     const topics = topicsOf(index);
     const limit = topics.length * plan.messagesPerSession;
     return openPublisher(context, index, topics, payload, { limit });

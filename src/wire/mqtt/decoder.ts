@@ -69,7 +69,7 @@ export function decodeUnsubscribe(
   const properties = version === 5 ? readProperties(reader, 'unsubscribe', 'client') : {};
   if (reader.left === 0) throw reader.protocolError('no topic filter'); // [MQTT-3.10.3-2]
   const filters: string[] = [];
-  while (reader.left > 0) filters.push(reader.string('topic filter'));
+  while (reader.left > 0) filters.push(readFilter(reader, version));
   return { packetId, filters, userProperties: properties.userProperties ?? [] };
 }
 
@@ -145,8 +145,15 @@ export function readPacketId(reader: PacketReader, version: ProtocolVersion): nu
   return packetId;
 }
 
+/** An empty filter closes a connection before 5.0, which can answer it by its reason. */
+function readFilter(reader: PacketReader, version: ProtocolVersion): string {
+  const filter = reader.string('topic filter');
+  if (filter === '' && version < 5) throw reader.malformed('empty topic filter'); // [MQTT-4.7.3-1]
+  return filter;
+}
+
 function readSubscription(reader: PacketReader, version: ProtocolVersion): SubscriptionRequest {
-  const filter = reader.string('topic filter'); // [MQTT-3.8.3-1]
+  const filter = readFilter(reader, version); // [MQTT-3.8.3-1]
   const options = reader.u8('subscription options');
   const share = parseShare(filter);
   const invalid = share === 'invalid' || (share === undefined && !isValidFilter(filter));
