@@ -16,6 +16,7 @@ export const REFERENCE = 'mosquitto';
 /** Below this the broker had time to spare and above it the generator had none. */
 const BROKER_BUSY_PERCENT = 85;
 const GENERATOR_BUSY_PERCENT = 92;
+const IDLE_PERCENT = 65;
 
 /** What the figures depend on, with nothing that names the machine's owner. */
 export function describeMachine(): Readonly<Record<string, string | number>> {
@@ -88,7 +89,7 @@ function show(cell: Cell | undefined, figure: Figure, reference: number | undefi
   const times = isOwn || ratio === undefined ? '' : ` (${ratio.toFixed(2)}x)`;
   const failed = cell.runs.filter((run) => run.failure !== undefined).length;
   const note = failed === 0 ? '' : ` !${failed} failed`;
-  return `${format(value, figure)}${times}${isGeneratorBound(cell) ? ' g' : ''}${note}`;
+  return `${format(value, figure)}${times}${markOf(cell)}${note}`;
 }
 
 function format(value: number, figure: Figure): string {
@@ -113,11 +114,20 @@ export function medianOf(cell: Cell | undefined, figure: Figure): number | undef
   return values.length % 2 === 1 ? values[middle] : (values[middle - 1]! + values[middle]!) / 2;
 }
 
-/** A paced generator turns without sleeping: it always looks busy, and it is not a limit. */
-function isGeneratorBound(cell: Cell): boolean {
-  const runs = cell.runs.filter((run) => run.failure === undefined && run.workload !== 'latency');
-  return runs.some((run) => {
-    const brokerPercent = run.broker?.cpuPercent ?? 0;
-    return run.generatorCpuPercent > GENERATOR_BUSY_PERCENT && brokerPercent < BROKER_BUSY_PERCENT;
-  });
+/** `g`: the generator had no time left and the broker had. `?`: neither was short of time. */
+function markOf(cell: Cell): string {
+  // A paced generator turns without sleeping, and idle connections are not a matter of time.
+  const runs = cell.runs.filter(
+    (run) => run.failure === undefined && run.workload !== 'latency' && run.workload !== 'connect',
+  );
+  const isFull = runs.some(
+    (run) =>
+      run.generatorCpuPercent > GENERATOR_BUSY_PERCENT &&
+      (run.broker?.cpuPercent ?? 0) < BROKER_BUSY_PERCENT,
+  );
+  const isIdle = runs.some(
+    (run) =>
+      run.generatorCpuPercent < IDLE_PERCENT && (run.broker?.cpuPercent ?? 100) < IDLE_PERCENT,
+  );
+  return isFull ? ' g' : isIdle ? ' ?' : '';
 }

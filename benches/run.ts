@@ -142,7 +142,8 @@ async function save(asked: Asked, cells: readonly Cell[], isPinned: boolean): Pr
     '',
     facts.map(([name, value]) => `${name}: ${value}`).join('; '),
     '',
-    'Medians. `g`: the generator had no time left and the broker had; take it as a lower bound.',
+    'Medians. `g`: the generator had no time left and the broker had, a lower bound. `?`: neither',
+    'was short of processor time in some run: something else had the cores, or both waited.',
     '',
     table,
   ].join('\n');

@@ -98,8 +98,8 @@ function metricsPage(): string {
   let text = `# Metrics
 
 ${notice('src/telemetry/metrics.ts')}
-What the broker counts. There is no door to read the counters from yet; see the
-[README](../README.md).
+What the broker counts. Each number is a message on \`$SYS/broker/NAME\`, every ten seconds, for
+clients of the default instance that subscribe to it.
 
 | name | counts |
 |---|---|

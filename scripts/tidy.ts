@@ -13,7 +13,7 @@ import { blankNonCode, PROJECT, readSources } from './source-tree.ts';
 
 const LINES_MAX = 500;
 const COLUMNS_MAX = 100;
-const TABLE_COLUMNS_MAX = 140;
+const TEXT_COLUMNS_MAX = 160;
 
 /** Names that say nothing, in file names. */
 const BANNED_FILES = /(^|-)(utils?|helpers?|managers?|common|misc|types)\.(test\.)?ts$/;
@@ -119,7 +119,9 @@ function checkSizes(files: Files): string[] {
     lines.forEach((line, index) => {
       if (line.includes('biome-ignore format')) table = true;
       else if (/^[}\])]/.test(line)) table = false;
-      const most = table ? TABLE_COLUMNS_MAX : COLUMNS_MAX;
+      // The formatter breaks what can be broken; what is left in tests are names of tests.
+      const text = table || (isTest(path) && /['"`]/.test(line));
+      const most = text ? TEXT_COLUMNS_MAX : COLUMNS_MAX;
       if (line.length <= most || /https?:\/\//.test(line)) return;
       if (/^\s*\/.*\/[a-z]*[;,]?$/.test(line)) return; // a pattern cannot be broken
       problems.push(`${path}:${index + 1}: ${line.length} columns, at most ${most}`);

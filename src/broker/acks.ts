@@ -7,6 +7,7 @@
  * @hot
  */
 import { Slab } from '#base';
+import { type AckType, encodeAck, reasonName } from '#wire';
 import type { Connection } from './connection.ts';
 
 export class PendingAck {
@@ -39,6 +40,10 @@ export class AckWriter {
   readonly #slab = new Slab(SLAB_BYTES);
 
   write(connection: Connection, firstByte: number, packetId: number, reason: number): void {
+    if (reason >= 0x80 && connection.version5) {
+      writeRefusal(connection, firstByte, packetId, reason);
+      return;
+    }
     const size = reason === 0 || !connection.version5 ? 4 : 5;
     const at = this.#slab.take(size);
     const target = this.#slab.buffer;
@@ -49,6 +54,19 @@ export class AckWriter {
     if (size === 5) target[at + 4] = reason;
     connection.append(target, at, at + size);
   }
+}
+
+/** A refusal says why in words as well, unless the client asked not to be told [MQTT-3.1.2-29]. */
+function writeRefusal(
+  connection: Connection,
+  firstByte: number,
+  packetId: number,
+  reason: number,
+): void {
+  const reasonString = connection.tellsReasons ? reasonName(reason) : undefined;
+  const packet = { packetId, reasonCode: reason, reasonString };
+  const type = (firstByte >> 4) as AckType;
+  connection.appendPacket(encodeAck(5, type, packet, connection.packetBytesMax));
 }
 
 /** The acknowledgements of one connection that wait for a commit, or behind one that does. */

@@ -113,6 +113,11 @@ export class Connection extends Timer implements Endpoint, Flushable {
     if (this.#blocked === 0 && !this.gone) this.transport.resume();
   }
 
+  /** The client wants reasons in words, where they are not the only thing said. */
+  get tellsReasons(): boolean {
+    return this.connect?.properties.requestProblemInformation !== false;
+  }
+
   /** Closed, or closing: whatever was awaited or called may have brought it about. */
   get gone(): boolean {
     return this.state === ConnectionState.closed;

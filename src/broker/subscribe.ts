@@ -5,6 +5,7 @@ import {
   decodeUnsubscribe,
   encodeSuback,
   encodeUnsuback,
+  reasonName,
   type SubscribePacket,
   type SubscriptionRequest,
 } from '#wire';
@@ -39,7 +40,7 @@ export function receiveSubscribe(
   });
   const answer = encodeSuback(
     connection.version,
-    { packetId: packet.packetId, reasonCodes },
+    { packetId: packet.packetId, reasonCodes, reasonString: reasonFor(connection, reasonCodes) },
     connection.packetBytesMax,
   );
   answerDurably(connection, answer, () => {
@@ -79,6 +80,13 @@ function refusal(connection: Connection, request: SubscriptionRequest): number {
   const { subscriptionsPerSessionMax } = connection.broker.limits;
   const full = subscriptions.size >= subscriptionsPerSessionMax;
   return full && !subscriptions.has(request.filter) ? QUOTA_EXCEEDED : 0;
+}
+
+/** The first refusal in words. */
+function reasonFor(connection: Connection, reasonCodes: readonly number[]): string | undefined {
+  if (!connection.version5 || !connection.tellsReasons) return undefined;
+  const refused = reasonCodes.find((code) => code >= 0x80);
+  return refused === undefined ? undefined : reasonName(refused);
 }
 
 /** Shared subscriptions get none (4.8.2); else by Retain Handling. */

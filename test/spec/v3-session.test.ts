@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { connectRaw, sharedBroker, startBroker, unique } from '../harness/index.ts';
+import { type Received, sharedBroker, unique, type WireClient } from '../harness/index.ts';
 
 const broker = sharedBroker();
 
@@ -50,7 +50,7 @@ for (const version of [3, 4] as const) {
     await publisher.publish(unique('other/'), 'not for it', { qos: 1 });
 
     const after = await broker.connect(t, { version, clientId, clean: false });
-    const got = [];
+    const got: Received[] = [];
     while (got.length < 4) got.push(await after.first('publish'));
     for (const publish of got) await after.ack(publish);
     // Each QoS keeps its order; between them none is laid down [MQTT-4.6.0-6].
@@ -231,30 +231,50 @@ test('[MQTT-3.1.2-4] a session passes between 3.1 and 3.1.1', async (t) => {
   assert.deepEqual([got.payload?.toString(), got.qos], ['x', 2]);
 });
 
-test('[MQTT-4.1.0-1] sessions, their messages and retained messages outlive a restart', async (t) => {
-  const own = await startBroker(t);
+test('[MQTT-3.1.3-2] no id is taken for another, whatever characters it has', async (t) => {
+  const base = unique();
   const topic = unique('t/');
-  const clientId = unique();
-  const before = await connectRaw({ port: own.port, t, clientId, clean: false });
-  await before.subscribe(`${topic}/#`, 2);
-  await before.disconnect();
-  const publisher = await connectRaw({ port: own.port, t });
-  await publisher.publish(`${topic}/1`, 'queued', { qos: 1 });
-  await publisher.publish(`${topic}/2`, 'queued and kept', { qos: 2, retain: true });
-  await publisher.disconnect();
+  const publisher = await broker.connect(t);
+  const endings = [
+    '',
+    '/',
+    '/1',
+    '/0001',
+    ':1',
+    '.',
+    '#',
+    '+',
+    ' ',
+    '%2F',
+    '\u0001',
+    '\u00e9',
+    '//',
+  ];
+  const connect = (ending: string, clean = false): Promise<WireClient> =>
+    broker.connect(t, { clientId: `${base}${ending}`, clean });
+  for (const [i, ending] of endings.entries()) {
+    const client = await connect(ending);
+    assert.equal(client.connack?.sessionPresent, false, `'${ending}'`);
+    await client.subscribe(`${topic}/${i}`, 1);
+    client.sendPublish(`${topic}/in`, ending, { qos: 2, messageId: 1 });
+    await client.next('pubrec');
+    await client.disconnect();
+  }
+  for (const i of endings.keys()) await publisher.publish(`${topic}/${i}`, String(i), { qos: 1 });
+  const watcher = await broker.connect(t);
+  await watcher.subscribe(`${topic}/in`, 2);
 
-  await own.restart();
+  await (await connect('', true)).disconnect();
 
-  const after = await connectRaw({ port: own.port, t, clientId, clean: false });
-  assert.equal(after.connack?.sessionPresent, true);
-  const one = await after.receive();
-  const two = await after.receive();
-  assert.deepEqual([one.payload?.toString(), one.qos], ['queued', 1]);
-  assert.deepEqual([two.payload?.toString(), two.qos], ['queued and kept', 2]);
-  await after.nothing();
-  const late = await connectRaw({ port: own.port, t });
-  await late.subscribe(`${topic}/#`, 2);
-  const kept = await late.receive();
-  assert.deepEqual([kept.payload?.toString(), kept.retain], ['queued and kept', true]);
-  await late.nothing();
+  for (const [i, ending] of endings.entries()) {
+    const client = await connect(ending);
+    assert.equal(client.connack?.sessionPresent, i > 0, `'${ending}'`);
+    if (i > 0) {
+      assert.equal((await client.receive()).payload?.toString(), String(i));
+      client.sendPublish(`${topic}/in`, 'a repeat', { qos: 2, messageId: 1, dup: true });
+      await client.next('pubrec');
+    }
+    await client.nothing();
+  }
+  await watcher.nothing();
 });

@@ -133,13 +133,11 @@ const MALFORMED_CONNECTS: readonly (readonly [string, Buffer])[] = [
   ['[MQTT-3.1.3-12] user name that is not UTF-8', connectPacket({ clientId: 'u', username: BROKEN })],
   ['[MQTT-3.1.3-12] user name with U+0000', connectPacket({ clientId: 'u', username: bytes('a', 0) })],
   ['[MQTT-3.1.3-12] user name before the will', crooked(0x86, id, text('user'), 0, text('w'), text('x'))],
-  ['[MQTT-3.1.4-1] CONNECT of length 0', frame(0x10)],
   ['[MQTT-3.1.4-1] CONNECT that ends before its keep alive', frame(0x10, text('MQTT'), 5, 2, 0)],
   ['[MQTT-3.1.4-1] CONNECT that ends before its Property Length', frame(0x10, text('MQTT'), 5, 2, 0, 0)],
   ['[MQTT-3.1.4-1] properties longer than the packet', frame(0x10, text('MQTT'), 5, 2, 0, 0, 9, 0x21)],
   ['[MQTT-3.1.4-1] a client id longer than the packet', crooked(0x02, u16(9), 'short')],
   ['[MQTT-3.1.4-1] bytes behind the last field', crooked(0x02, id, 7)],
-  ['[MQTT-2.1.3-1] CONNECT, flags 0001', Buffer.concat([Buffer.of(0x11), connectPacket({ clientId: 'f' }).subarray(1)])],
   ['[MQTT-1.5.7-1] User Property that is not UTF-8', connectPacket({ clientId: 'p', properties: bytes(0x26, text(BROKEN), text('v')) })],
   ['[MQTT-1.5.7-1] will User Property that is not UTF-8', connectPacket({ clientId: 'p', will: { ...WILL, properties: bytes(0x26, text('n'), text(BROKEN)) } })],
   ['[MQTT-1.5.4-1] Authentication Method that is not UTF-8', connectPacket({ clientId: 'p', properties: bytes(0x15, text(BROKEN)) })],
@@ -257,12 +255,26 @@ refusal(
   true,
 );
 
-refusal(
-  smallBroker,
-  '[MQTT-3.2.2-15] a CONNECT larger than the broker takes',
-  connectPacket({ clientId: 'large', username: 'u'.repeat(3_000) }),
-  [0x95],
+// Nothing of these tells the version, so there is no CONNACK that fits for sure.
+silentClose(broker, '[MQTT-3.1.4-1] CONNECT of length 0', bytes(frame(0x10), PINGREQ));
+silentClose(
+  broker,
+  '[MQTT-2.1.3-1] CONNECT, flags 0001',
+  bytes(0x11, connectPacket({ clientId: 'f' }).subarray(1), PINGREQ),
 );
+
+test('[MQTT-3.2.2-15] a CONNECT larger than the broker takes is refused', async (t) => {
+  const client = await openClient(t, smallBroker.port);
+  client.send(connectPacket({ clientId: 'large', username: 'u'.repeat(3_000) }), PINGREQ);
+  await refusedOrClosed(client, [0x95]);
+});
+
+test('[MQTT-3.1.3-8] [MQTT-3.1.3-5] a client id longer than the broker takes is refused', async (t) => {
+  await connectClient(t, broker.port, { clientId: 'x'.repeat(1_024) });
+  const client = await openClient(t, broker.port);
+  client.send(connectPacket({ clientId: 'x'.repeat(1_025) }), PINGREQ);
+  await refusedOrClosed(client, [0x85]);
+});
 
 test('[MQTT-3.2.2-15] a packet of exactly the announced size is taken, one byte more is not', async (t) => {
   const client = await connectClient(t, smallBroker.port);

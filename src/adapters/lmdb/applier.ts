@@ -86,16 +86,21 @@ export class Applier {
   }
 
   start(): void {
-    if (this.#running !== undefined || this.#closed) return;
-    this.#running = this.#run().finally(() => {
+    if (this.#running === undefined && !this.#closed) void this.#begin();
+  }
+
+  #begin(): Promise<void> {
+    const running = this.#run().finally(() => {
       this.#running = undefined;
     });
+    this.#running = running;
+    return running;
   }
 
   /** Applies everything durable; throws where LMDB refuses. */
   async finish(): Promise<void> {
-    await this.#running;
-    await this.#run();
+    while (this.#running !== undefined) await this.#running;
+    await this.#begin();
     if (this.#fault !== undefined) throw this.#fault;
   }
 
@@ -122,7 +127,13 @@ export class Applier {
       return;
     }
     this.#fault = undefined;
-    await this.#release(round);
+    try {
+      await this.#release(round);
+    } catch (error) {
+      // Only files and chunks nobody needs are left over; the next round tries again.
+      observeCause(error);
+      this.#options.shared.log.warn('cannot clean up', { cause: String(error) });
+    }
   }
 
   #take(): Round {
@@ -173,11 +184,10 @@ export class Applier {
       this.#put(databases.rows, key, row.value === undefined ? undefined : value);
       if (this.#shouldYield()) await this.#yield();
     }
-    for (const { key, value } of marks) {
-      this.#put(databases.marks, key, value);
-      if (this.#shouldYield()) await this.#yield();
-    }
     await this.#settled();
+    // In one turn, so in one transaction: replay would count messages twice whose marks are here
+    // already. Everything above may be there twice.
+    for (const { key, value } of marks) this.#put(databases.marks, key, value);
     for (const [key, value] of meta)
       this.#put(databases.meta, Buffer.from(key), Buffer.from(value));
     await this.#settled();
@@ -259,7 +269,7 @@ export class Applier {
     const done = value === undefined ? database.remove(key) : database.put(key, value);
     const { length } = this.#pending;
     if (length > 0 && this.#pending[length - 1] === done) return;
-    done.catch(() => {}); // `#settled` sees it
+    done.catch(observeCause); // `#settled` sees the error itself
     this.#pending.push(done);
   }
 
@@ -280,6 +290,12 @@ export class Applier {
     await new Promise(setImmediate);
     this.#sliceMs = this.#options.shared.clock.monotonicMs();
   }
+}
+
+/** The promise inside the error counts as handled only if somebody listens at once. */
+function observeCause(error: unknown): void {
+  if (!(error instanceof Error) || !('commitError' in error)) return;
+  Promise.resolve(error.commitError).catch(() => {});
 }
 
 /** LMDB's own error behind a commit that failed; it comes a little later, as a promise. */

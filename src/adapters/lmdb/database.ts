@@ -5,6 +5,7 @@
  * beginning and a hash; the whole text then stands in the value. The length of a key tells which.
  */
 import { createHash } from 'node:crypto';
+import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { type Database, open } from 'lmdb';
 import type { Position } from '#ports';
 import type { LmdbLimits } from './limits.ts';
@@ -28,8 +29,11 @@ export interface Databases {
 const LONG_BYTES = 1800;
 const HASH_BYTES = 16;
 const POSITION_BYTES = 8;
+const HEAD_BYTES = 64;
+const LMDB_MAGIC: Buffer = Buffer.from([0xde, 0xc0, 0xef, 0xbe]);
 
 export async function openDatabases(path: string, limits: LmdbLimits): Promise<Databases> {
+  requireLmdb(path);
   const root = open<Buffer, Buffer>({
     path,
     noSubdir: true,
@@ -54,6 +58,19 @@ export async function openDatabases(path: string, limits: LmdbLimits): Promise<D
     // What was refused by a full disk is still in the journal; it must not keep us here.
     close: () => root.close().catch(() => {}),
   };
+}
+
+/** LMDB does not survive a file that is none of its own: it must be seen before. */
+function requireLmdb(path: string): void {
+  if (!existsSync(path)) return;
+  const descriptor = openSync(path, 'r');
+  const head = Buffer.alloc(HEAD_BYTES);
+  try {
+    const size = readSync(descriptor, head, 0, HEAD_BYTES, 0);
+    if (size > 0 && !head.includes(LMDB_MAGIC)) throw new Error(`${path} is not an LMDB file`);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 /** `number`, then the text or its short form. */

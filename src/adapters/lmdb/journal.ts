@@ -15,7 +15,7 @@ import { Batch } from './batch.ts';
 import type { BlockCache } from './block-cache.ts';
 import { diskFault } from './faults.ts';
 import type { LmdbLimits } from './limits.ts';
-import { BATCH_HEADER_BYTES, messageBytes, type Place, placeOf } from './record.ts';
+import { BATCH_HEADER_BYTES, messageBytes, type Place, placeOf, segmentOf } from './record.ts';
 import type { Segment, Segments } from './segments.ts';
 import { OverlayRow } from './tables.ts';
 import { TopicTail } from './topic-tail.ts';
@@ -36,8 +36,6 @@ export interface JournalOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly salt: number;
-  readonly start: JournalMark;
-  readonly segment: Segment;
   /** Why nothing may be taken now although the journal could. */
   readonly obstacle: () => Fault | undefined;
   /** Told after each commit. */
@@ -53,12 +51,12 @@ export class Journal {
   #writing: Batch | undefined = undefined;
   #written = 0;
   #scheduled = false;
-  #segment: Segment;
-  #offset: number;
-  #batchNumber: number;
-  #position: Position;
-  #durablePosition: Position;
-  #filledFrom: Position;
+  #segment!: Segment;
+  #offset = 0;
+  #batchNumber = 0;
+  #position: Position = 0;
+  #durablePosition: Position = 0;
+  #filledFrom: Position = 0;
   #broken: Fault | undefined = undefined;
   #retryAtMs = 0;
   #stopProbe: (() => void) | undefined = undefined;
@@ -67,12 +65,16 @@ export class Journal {
 
   constructor(options: JournalOptions) {
     this.#options = options;
-    this.#segment = options.segment;
-    this.#offset = options.segment.end;
-    this.#batchNumber = options.start.batch;
-    this.#position = options.start.position;
-    this.#durablePosition = options.start.position;
-    this.#filledFrom = options.start.position;
+  }
+
+  /** Where it goes on, as far as recovery knows. */
+  resume(mark: JournalMark): void {
+    this.#segment = this.#options.segments.find(segmentOf(mark.place))!;
+    this.#offset = this.#segment.end;
+    this.#batchNumber = mark.batch;
+    this.#position = mark.position;
+    this.#durablePosition = mark.position;
+    this.#filledFrom = mark.position;
   }
 
   /** The batch that calls of this turn go into. */

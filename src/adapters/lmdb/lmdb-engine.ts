@@ -61,7 +61,21 @@ async function assemble(parts: {
   const cache = new BlockCache(limits);
   const store = new LmdbStore(databases);
   const instances = new Instances();
-  const pending = { mark: { place: 0, batch: 0, position: 0 } };
+  const journal = new Journal({
+    segments,
+    cache,
+    limits,
+    clock,
+    log,
+    salt: directory.salt,
+    obstacle: () => applier.obstacle(),
+    committed: (calls, bytes) => applier.committed(calls, bytes),
+    lost: () => {
+      for (const one of instances.all()) one.named = false;
+      for (const table of store.tables()) table.named = false;
+    },
+  });
+  store.journal = journal;
   const shared: LogShared = {
     clock,
     log,
@@ -69,8 +83,7 @@ async function assemble(parts: {
     databases,
     segments,
     cache,
-    // While the journal is replayed only its mark is asked for.
-    journal: pending as unknown as Journal,
+    journal,
     dirtyTopics: [],
     tailEntries: 0,
   };
@@ -85,28 +98,11 @@ async function assemble(parts: {
     instance: make,
     byNumber: (number) => instances.byNumber(number),
     relieve: async (mark) => {
-      pending.mark = mark;
+      journal.resume(mark);
       await applier.finish();
     },
   });
-  const journal = new Journal({
-    segments,
-    cache,
-    limits,
-    clock,
-    log,
-    salt: directory.salt,
-    start: recovered.mark,
-    segment: recovered.segment,
-    obstacle: () => applier.obstacle(),
-    committed: (calls, bytes) => applier.committed(calls, bytes),
-    lost: () => {
-      for (const one of instances.all()) one.named = false;
-      for (const table of store.tables()) table.named = false;
-    },
-  });
-  shared.journal = journal;
-  store.journal = journal;
+  journal.resume(recovered.mark);
   segments.prepare(recovered.segment, recovered.segment.end);
   const stop = clock.every(AGE_CHECK_MS, () => {
     for (const one of instances.all()) one.enforce();

@@ -23,6 +23,8 @@ const TOPICS_NAMED_MAX = 20_000;
 const RECORDS_PER_LOOK = 64; // at the clock
 
 export async function readPage(log: LmdbInstanceLog, request: LogRead): Promise<LogPage> {
+  // Whoever reads page after page from the cache must not keep the event loop from turning.
+  await new Promise(setImmediate);
   const end = log.end();
   const after = Math.max(request.after, log.floor());
   const filters = new FilterSet(request.filters, after);

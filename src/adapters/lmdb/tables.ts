@@ -174,6 +174,7 @@ export class LmdbTable implements Table {
       }
       if (page.length > 0) yield page;
       if (looked < PAGE_ROWS) break;
+      await new Promise(setImmediate);
     }
     yield* this.#scanOverlay(left);
   }

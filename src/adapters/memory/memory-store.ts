@@ -83,6 +83,7 @@ class Change implements Effect {
   }
 
   settle(fault: Fault | undefined): void {
+    if (fault === undefined) this.#table.tell(this);
     this.#settled?.settled(fault);
   }
 }
@@ -175,6 +176,9 @@ class MemoryTable implements Table {
 
   admit(change: Change): void {
     this.#turn.heldBytes += (change.current?.bytes ?? 0) - (change.previous?.bytes ?? 0);
+  }
+
+  tell(change: Change): void {
     if (change.previous === undefined && change.current === undefined) return;
     for (const watcher of this.#watchers) {
       if (!change.key.startsWith(watcher.prefix)) continue;

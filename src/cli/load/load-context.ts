@@ -26,14 +26,17 @@ export class LoadContext {
     this.plan = plan;
     this.share = share;
     this.clock = clock;
-    this.#offsetMs = Number(process.hrtime.bigint()) / 1e6 - clock.monotonicMs();
+    this.#offsetMs = clock.nowMs() - clock.monotonicMs();
     const { promise, reject } = Promise.withResolvers<never>();
     this.failed = promise;
     this.#reject = reject;
     promise.catch(() => undefined); // nobody may be waiting when it happens
   }
 
-  /** Monotonic milliseconds, the same in every process of this machine. */
+  /**
+   * Milliseconds that never run backwards. Processes agree on them to a millisecond or two, which
+   * does for phases; latencies are measured within one process.
+   */
   nowMs(): number {
     return this.clock.monotonicMs() + this.#offsetMs;
   }

@@ -50,7 +50,7 @@ export interface LoadPlan {
   readonly brokerPid: number;
 }
 
-/** So many things of one kind between two instants of the clock all processes share. */
+/** So many things of one kind between two instants, by a clock the processes agree on. */
 export interface Phase {
   readonly name: string;
   readonly unit: string;
