@@ -5,7 +5,8 @@
  * A skipped test is named at the end with its reason; with CI=true it is a failure, so that an
  * absent tool cannot quietly thin out the tests.
  */
-import { globSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { PROJECT } from './source-tree.ts';
@@ -16,12 +17,16 @@ const chosen = all.filter(
   (path) => words.length === 0 || words.some((word) => path.includes(word)),
 );
 const byName = chosen.length === 0;
+const named = all.filter((path) => {
+  const text = readFileSync(join(PROJECT, path), 'utf8').toLowerCase();
+  return words.every((word) => text.includes(word.toLowerCase()));
+});
 
 const skipped: string[] = [];
 let failed = false;
 
 const stream = run({
-  files: byName ? all : chosen,
+  files: byName ? (named.length > 0 ? named : all) : chosen,
   cwd: PROJECT,
   concurrency: 2,
   execArgv: ['--conditions=source'],

@@ -53,5 +53,11 @@ export const silentLog: Log = {
 };
 
 function quote(value: string): string {
-  return /^[\w.:/@+-]+$/.test(value) ? value : JSON.stringify(value);
+  if (/^[\w.:/@+-]+$/.test(value)) return value;
+  // JSON leaves some characters alone that a terminal obeys or that end a line.
+  return JSON.stringify(value).replace(/[\u007f-\u009f\u2028\u2029]/g, escapeCharacter);
+}
+
+function escapeCharacter(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }

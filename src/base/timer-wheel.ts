@@ -48,8 +48,8 @@ export class TimerWheel {
   /** (Re-)schedules `timer` for `delayMs` from now, or a little later. */
   schedule(timer: Timer, delayMs: number): void {
     if (timer.slot >= 0) this.cancel(timer);
-    // One more: the current tick may be nearly over.
-    timer.dueTick = this.#tick + Math.ceil(delayMs / this.tickMs) + 1;
+    // One more: the present tick may be nearly over. The wheel itself may be behind the present.
+    timer.dueTick = this.#present() + Math.ceil(delayMs / this.tickMs) + 1;
     const slot = timer.dueTick % SLOT_COUNT;
     timer.slot = slot;
     timer.previous = undefined;
@@ -74,7 +74,7 @@ export class TimerWheel {
 
   /** Moves to the present; the clock calls it every tick. */
   turn(): void {
-    const target = Math.floor((this.#clock.monotonicMs() - this.#startMs) / this.tickMs);
+    const target = this.#present();
     while (this.#tick < target) {
       this.#tick++;
       this.#fire(this.#tick % SLOT_COUNT);
@@ -83,6 +83,10 @@ export class TimerWheel {
 
   stop(): void {
     this.#stop();
+  }
+
+  #present(): number {
+    return Math.floor((this.#clock.monotonicMs() - this.#startMs) / this.tickMs);
   }
 
   #fire(slot: number): void {

@@ -70,7 +70,10 @@ export class Admission {
     const elapsedMs = nowMs - this.#lastMs;
     this.#lastMs = nowMs;
     const lateMs = Math.max(0, elapsedMs - PERIOD_MS);
-    this.#latenessMs = Math.max(0, this.#latenessMs + (lateMs - this.#latenessMs) * LATENESS_WEIGHT);
+    this.#latenessMs = Math.max(
+      0,
+      this.#latenessMs + (lateMs - this.#latenessMs) * LATENESS_WEIGHT,
+    );
     metrics.loopLatenessMs = Math.round(this.#latenessMs);
     const earned = (elapsedMs * limits.connectsPerSecondMax) / 1000;
     this.#tokens = Math.min(this.#burst, this.#tokens + earned);

@@ -200,7 +200,7 @@ export class Broker implements Doorkeeper {
   /** `publisher` is not read from until `slowest` has taken what it is owed, or is stuck. */
   waitFor(publisher: Connection, slowest: Session): void {
     const { connection } = slowest;
-    if (connection === undefined || connection === publisher || publisher.blocked) return;
+    if (connection === undefined || publisher.blocked) return;
     const since = slowest.stuckSinceMs;
     const waitMs = this.limits.stallMs - (this.clock.monotonicMs() - since);
     if (since > 0 && waitMs <= 0) return; // whoever takes nothing holds up nobody
@@ -290,7 +290,7 @@ export class Broker implements Doorkeeper {
   async close(): Promise<void> {
     this.closing = true;
     for (const stop of this.#stopTimers) stop();
-    for (const connection of [...this.connections]) {
+    for (const connection of this.connections) {
       this.disconnect(connection, 'serverShuttingDown');
     }
     await this.directory.settled();

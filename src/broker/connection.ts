@@ -60,6 +60,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
   blockedSinceMs = 0;
   #outbox: Outbox;
   #blocked = 0;
+  #paused = false;
   #lastTick = 0;
   #partial: Buffer | undefined = undefined;
   #partialFill = 0;
@@ -90,8 +91,10 @@ export class Connection extends Timer implements Endpoint, Flushable {
 
   /** Stops handling input for that reason. */
   block(reason: number): void {
-    if (this.#blocked === 0 && reason !== Block.turn) this.transport.pause();
     this.#blocked |= reason;
+    if (reason === Block.turn || this.#paused) return; // a turn is too short to pause for
+    this.#paused = true;
+    this.transport.pause();
   }
 
   /** Goes on where `block` stopped, once no reason is left. */
@@ -110,7 +113,9 @@ export class Connection extends Timer implements Endpoint, Flushable {
       packets += this.#handle(chunk, offset);
     }
     this.broker.turn.readHandled(packets);
-    if (this.#blocked === 0 && !this.gone) this.transport.resume();
+    if (this.#blocked !== 0 || this.gone || !this.#paused) return;
+    this.#paused = false;
+    this.transport.resume();
   }
 
   /** The client wants reasons in words, where they are not the only thing said. */

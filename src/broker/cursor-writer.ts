@@ -16,7 +16,7 @@ import type { SharedGroup } from './shared-group.ts';
 
 export const PUBREL = 0x62;
 /** Cursors written in one go before others get their turn. */
-const SLICE = 2000;
+const SLICE = 10_000;
 
 export class CursorWriter {
   readonly #broker: Broker;

@@ -66,7 +66,7 @@ function sendTransient(
 ): void {
   if (!fits(connection, delivery, publication, true)) return;
   const lease = group === undefined ? undefined : leaseOf(group, 0, publication);
-  sendWithId(connection, delivery, publication, qos, retain, 0, lease);
+  sendWithId(delivery, publication, qos, retain, 0, lease);
 }
 
 /** What a session that was behind is owed from its own queue. */
@@ -131,13 +131,12 @@ export function handOver(
     connection.broker.markUrgent(session);
     return;
   }
-  sendWithId(connection, delivery, publication, qos, retain, position, lease);
+  sendWithId(delivery, publication, qos, retain, position, lease);
   if (session.durable) connection.broker.markDirty(session);
 }
 
 /** Takes a packet id and sends; the caller has checked window and size. */
 export function sendWithId(
-  connection: Connection,
   delivery: Delivery,
   publication: Publication,
   qos: Qos,
@@ -146,6 +145,7 @@ export function sendWithId(
   lease?: Lease,
 ): void {
   const { session } = delivery;
+  const connection = session.connection!;
   const state = qos === 1 ? InflightState.awaitsPuback : InflightState.awaitsPubrec;
   const packetId = session.inflight.take(state, position);
   if (lease !== undefined) (session.leases ??= new Map()).set(packetId, lease);

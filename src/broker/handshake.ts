@@ -22,6 +22,7 @@ import {
   decodeConnect,
   encodeAuth,
   encodeConnack,
+  isReasonAllowed,
 } from '#wire';
 import { Block, type Connection, ConnectionState } from './connection.ts';
 import { pump } from './pump.ts';
@@ -91,7 +92,8 @@ export function refuseConnect(connection: Connection, refusal: Refusal): void {
     address: connection.transport.peer.address,
     reason: refusal.detail,
   });
-  if (!connection.versionKnown) return connection.abandon(); // nothing it would understand
+  const tellable = connection.versionKnown && isReasonAllowed(fault.v5, 'connack', 'server');
+  if (!tellable) return connection.abandon();
   if (connection.version5) {
     const properties: ConnackProperties = {
       reasonString: refusal.detail,

@@ -185,7 +185,7 @@ export class InstanceSpace {
 
   /** The session is over: leases come back, subscriptions go. */
   endSession(session: Session): void {
-    for (const text of [...session.subscriptions.keys()]) this.unsubscribe(session, text);
+    for (const text of session.subscriptions.keys()) this.unsubscribe(session, text);
   }
 
   #group(subscription: Subscription): SharedGroup {

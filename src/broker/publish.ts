@@ -142,7 +142,7 @@ function topicOf(
     entry = connection.lastTopic;
     if (entry === undefined || !sameBytes(entry.bytes, bytes, start, end)) {
       const topics = connection.session!.space.topics;
-      entry = topics.find(bytes, start, end);
+      entry = topics.lookUp(bytes, start, end);
       if (entry === undefined) {
         if (!isTopicName(bytes, start, end)) {
           const utf8 = isValidUtf8(bytes, start, end);
@@ -202,7 +202,8 @@ function take(
   if (refused !== 0) {
     metrics.droppedNotAuthorized++;
     if (qos > 0) connection.acknowledge(ackByte, packetId, connection.version5 ? refused : 0);
-    else if (refused === PAYLOAD_FORMAT_INVALID) broker.disconnect(connection, 'payloadFormatInvalid');
+    else if (refused === PAYLOAD_FORMAT_INVALID)
+      broker.disconnect(connection, 'payloadFormatInvalid');
     return;
   }
   if (qos === 0) metrics.messagesReceivedQos0++;

@@ -7,8 +7,8 @@ import type { Connection } from './connection.ts';
 import { effectiveQos, handOver, pumpPending } from './delivery.ts';
 import { resend } from './redelivery.ts';
 import type { Session } from './session.ts';
-import { type Delivery, mergeDeliveries } from './subscription.ts';
-import { matchesFilter } from '#ports';
+import { deliveryFor } from './session-match.ts';
+import type { Delivery } from './subscription.ts';
 
 const PAGE_COUNT_MAX = 256;
 const PAGE_BYTES_MAX = 512 * 1024;
@@ -17,7 +17,7 @@ export function pump(session: Session): void {
   const { connection } = session;
   if (connection === undefined) return;
   if (session.resend !== undefined) {
-    resend(session, connection);
+    resend(session, connection, () => pump(session));
     return;
   }
   pumpPending(session, connection);
@@ -84,6 +84,12 @@ function handPage(session: Session, page: LogPage): void {
   const nowMs = broker.clock.nowMs();
   const merged = new Map<string, Delivery | undefined>();
   for (const entry of page.entries) {
+    // Others may have used up the window since the page was asked for.
+    if (!session.windowOpen) {
+      broker.turn.schedule();
+      return;
+    }
+    session.next = entry.position;
     if (entry.expiresMs > 0 && entry.expiresMs <= nowMs) {
       broker.metrics.messagesExpired++; // [MQTT-3.3.2-5]
       continue;
@@ -105,18 +111,6 @@ function handPage(session: Session, page: LogPage): void {
   broker.markDirty(session);
   broker.turn.schedule();
   pump(session);
-}
-
-/** Like the merge of routes, for one session and a message from the log. */
-export function deliveryFor(session: Session, topic: string, position: number): Delivery | undefined {
-  let found: Delivery | undefined;
-  for (const subscription of session.subscriptions.values()) {
-    if (subscription.share !== undefined || subscription.since >= position) continue;
-    if (!matchesFilter(subscription.filter, topic)) continue;
-    found =
-      found === undefined ? subscription.delivery : mergeDeliveries(found, subscription.delivery);
-  }
-  return found;
 }
 
 function logFilters(session: Session): { filter: string; after: number }[] {

@@ -129,12 +129,7 @@ function receivePuback(connection: Connection, session: Session, id: number): vo
   else if (state !== InflightState.free) wrongKind(connection, 'PUBACK');
 }
 
-function receivePubrec(
-  connection: Connection,
-  session: Session,
-  id: number,
-  reason: number,
-): void {
+function receivePubrec(connection: Connection, session: Session, id: number, reason: number): void {
   const state = session.inflight.state(id);
   if (state === InflightState.awaitsPuback) {
     wrongKind(connection, 'PUBREC');

@@ -8,15 +8,15 @@ import { PUBREL } from './cursor-writer.ts';
 import { effectiveQos, fits, send } from './delivery.ts';
 import { InflightState } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
-import { deliveryFor, pump } from './pump.ts';
 import type { Session } from './session.ts';
+import { deliveryFor } from './session-match.ts';
 import type { StoredDelivery } from './session-store.ts';
 import { Delivery } from './subscription.ts';
 
 const NO_IDENTIFIERS = new Uint8Array(0);
 
-/** Sends again as much as the window allows; the rest follows as the client acknowledges. */
-export function resend(session: Session, connection: Connection): void {
+/** Sends again as much as the window allows, and goes on with `then`; the rest follows later. */
+export function resend(session: Session, connection: Connection, then: () => void): void {
   if (session.reading) return;
   const list = session.resend ?? [];
   const onTheWire = session.inflight.count - list.length;
@@ -31,7 +31,7 @@ export function resend(session: Session, connection: Connection): void {
       list.splice(0, part.length);
       if (list.length === 0) session.resend = undefined;
       connection.broker.turn.schedule();
-      pump(session);
+      then();
     },
     (error: unknown) => {
       session.reading = false;

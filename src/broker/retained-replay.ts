@@ -5,16 +5,19 @@
 import { hasWildcard } from '#ports';
 import { deliverQos0, deliverTransient, effectiveQos, fits, sendWithId } from './delivery.ts';
 import type { KeptMessage } from './kept-message.ts';
+import type { RetainedWatcher } from './retained.ts';
 import type { Session } from './session.ts';
 import type { Subscription } from './subscription.ts';
 
-export class RetainedReplay {
+export class RetainedReplay implements RetainedWatcher {
   readonly #session: Session;
   readonly #subscription: Subscription;
   readonly #pages: AsyncIterator<readonly KeptMessage[]>;
-  readonly #written: Set<string>;
+  /** Topics written since their page was asked for: those messages came live. */
+  #written = new Set<string>();
   #page: readonly KeptMessage[] = [];
   #index = 0;
+  #topics = new Set<string>();
   #fetching = false;
   #ended = false;
 
@@ -22,8 +25,7 @@ export class RetainedReplay {
     this.#session = session;
     this.#subscription = subscription;
     const { retained } = session.space;
-    // What is published meanwhile comes live; a page read before must not follow it.
-    this.#written = retained.watch();
+    retained.watch(this);
     const { filter } = subscription;
     this.#pages = hasWildcard(filter)
       ? retained.matching(filter)
@@ -31,6 +33,11 @@ export class RetainedReplay {
     session.replays ??= [];
     session.replays.push(this);
     session.behind = true;
+  }
+
+  /** What was read of this topic is older than what was sent live, and must not follow it. */
+  written(topic: string): void {
+    if (this.#fetching || this.#topics.has(topic)) this.#written.add(topic);
   }
 
   /** Sends as much as window and socket allow. */
@@ -52,7 +59,7 @@ export class RetainedReplay {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#session.space.retained.unwatch(this.#written);
+    this.#session.space.retained.unwatch(this);
     const { replays } = this.#session;
     const at = replays?.indexOf(this) ?? -1;
     if (at >= 0) replays!.splice(at, 1);
@@ -83,7 +90,7 @@ export class RetainedReplay {
     const publication = session.space.broker.replayed;
     if (!fits(connection, delivery, publication, true)) return;
     const qos = effectiveQos(message.qos, delivery.qos);
-    sendWithId(connection, delivery, publication, qos, true, 0);
+    sendWithId(delivery, publication, qos, true, 0);
     session.retainedInflight ??= new Map();
     session.retainedInflight.set(session.inflight.lastId, message.topic);
     session.space.broker.markDirty(session);
@@ -91,6 +98,7 @@ export class RetainedReplay {
 
   async #fetch(): Promise<void> {
     this.#fetching = true;
+    this.#written.clear();
     const { broker } = this.#session.space;
     try {
       const result = await this.#pages.next();
@@ -101,6 +109,7 @@ export class RetainedReplay {
       }
       this.#page = result.value;
       this.#index = 0;
+      this.#topics = new Set(this.#page.map((message) => message.topic));
     } catch (error) {
       this.end();
       const { connection } = this.#session;

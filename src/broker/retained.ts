@@ -10,14 +10,18 @@ import type { InstanceSpace } from './instance-space.ts';
 import { KeptMessage } from './kept-message.ts';
 import type { Publication } from './publication.ts';
 
+/** A replay under way hears which topics are written meanwhile. */
+export interface RetainedWatcher {
+  written(topic: string): void;
+}
+
 const HEAD_BYTES = 23;
 
 export class RetainedMessages {
   readonly #space: InstanceSpace;
   readonly #table: Table;
   readonly #prefix: string;
-  /** Replays under way: each learns which topics were written since it began. */
-  readonly #watchers = new Set<Set<string>>();
+  readonly #watchers = new Set<RetainedWatcher>();
 
   constructor(space: InstanceSpace) {
     this.#space = space;
@@ -27,7 +31,7 @@ export class RetainedMessages {
 
   write(publication: Publication, settled: Settled): void {
     this.#space.broker.metrics.messagesRetained++;
-    for (const written of this.#watchers) written.add(publication.topic);
+    for (const watcher of this.#watchers) watcher.written(publication.topic);
     const empty = publication.payloadStart === publication.payloadEnd; // [MQTT-3.3.1-7]
     const value = empty ? undefined : encodeRetained(publication);
     this.#table.write(this.#prefix + publication.topic, value, settled);
@@ -56,15 +60,12 @@ export class RetainedMessages {
     }
   }
 
-  /** Collects the topics written from now on, until `unwatch`. */
-  watch(): Set<string> {
-    const written = new Set<string>();
-    this.#watchers.add(written);
-    return written;
+  watch(watcher: RetainedWatcher): void {
+    this.#watchers.add(watcher);
   }
 
-  unwatch(written: Set<string>): void {
-    this.#watchers.delete(written);
+  unwatch(watcher: RetainedWatcher): void {
+    this.#watchers.delete(watcher);
   }
 }
 

@@ -180,9 +180,7 @@ function encodeCursor(session: Session): Buffer {
   const open = session.inflight.list();
   const topics = open.map((item) => Buffer.from(session.retainedInflight?.get(item.id) ?? ''));
   const topicBytes = topics.reduce((sum, topic) => sum + topic.length, 0);
-  const row = Buffer.allocUnsafe(
-    CURSOR_HEAD_BYTES + open.length * DELIVERY_BYTES + topicBytes,
-  );
+  const row = Buffer.allocUnsafe(CURSOR_HEAD_BYTES + open.length * DELIVERY_BYTES + topicBytes);
   const { live, space, next, inflight } = session;
   row.writeDoubleBE(live ? Math.max(space.dispatched, next) : next, 0);
   row.writeUInt16BE(inflight.lastId, 8);

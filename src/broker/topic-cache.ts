@@ -21,7 +21,14 @@ export class TopicEntry {
   route: Route;
   version: number;
 
-  constructor(topic: string, bytes: Buffer, hash: number, fan: number, route: Route, version: number) {
+  constructor(
+    topic: string,
+    bytes: Buffer,
+    hash: number,
+    fan: number,
+    route: Route,
+    version: number,
+  ) {
     this.topic = topic;
     this.bytes = bytes;
     this.hash = hash;
@@ -50,7 +57,7 @@ export class TopicCache {
   }
 
   /** The entry of a topic name seen before, or `undefined`: check the name, then `add` it. */
-  find(bytes: Buffer, start: number, end: number): TopicEntry | undefined {
+  lookUp(bytes: Buffer, start: number, end: number): TopicEntry | undefined {
     const hash = hashBytes(bytes, start, end, this.#seed);
     let slot = hash & this.#mask;
     for (;;) {
@@ -79,7 +86,7 @@ export class TopicCache {
   /** The entry of a topic given as text. */
   entry(topic: string): TopicEntry {
     const bytes = Buffer.from(topic);
-    return this.find(bytes, 0, bytes.length) ?? this.add(bytes);
+    return this.lookUp(bytes, 0, bytes.length) ?? this.add(bytes);
   }
 
   /** Where messages of that topic go now. */

@@ -1,5 +1,9 @@
 /** Who is calling, and what may they do. */
-export { type AccessKey, createAccessKeyAuthenticator, createFirstAccessKey } from './access-key.ts';
+export {
+  type AccessKey,
+  createAccessKeyAuthenticator,
+  createFirstAccessKey,
+} from './access-key.ts';
 export {
   type Authenticator,
   type Caller,

@@ -52,7 +52,7 @@ export class V5Client {
   connack: BrokerPacket | undefined;
   isClosed = false;
   #unread: Buffer = Buffer.alloc(0);
-  #breach: unknown;
+  #breach: Error | undefined;
   #limits: Properties = {};
   #packetId = 0;
   readonly #open = new Set<number>();
@@ -253,7 +253,7 @@ export class V5Client {
         this.queue.push(packet);
       }
     } catch (error) {
-      this.#breach ??= error;
+      this.#breach ??= error instanceof Error ? error : new Error(String(error));
     }
     this.#wake();
   }

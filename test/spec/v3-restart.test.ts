@@ -117,6 +117,7 @@ for (const [how, end] of Object.entries(ends)) {
     for (const index of [3, 4]) {
       assert.ok(!publishes.some((one) => one.payload?.toString() === String(index)));
     }
+    await after.first('pubrel', ids(5));
     after.sendBytes('c0 00');
     await after.first('pingresp');
     await after.disconnect();

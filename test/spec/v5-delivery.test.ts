@@ -17,8 +17,17 @@ function lasting(): ConnectOptions {
   return { clientId: unique('c'), cleanStart: false, properties: { sessionExpiry: 600 } };
 }
 
-for (const qos of [1, 2]) {
-  test(`[MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-4.3.${qos + 1}-3] unanswered QoS ${qos} messages come again: same ids, order, DUP 1`, async (t) => {
+for (const [qos, name] of [
+  [
+    1,
+    '[MQTT-4.3.2-3] [MQTT-4.4.0-1] [MQTT-3.3.1-1] unanswered QoS 1 messages come again: same ids, same order, DUP 1',
+  ],
+  [
+    2,
+    '[MQTT-4.3.3-3] [MQTT-4.4.0-1] [MQTT-3.3.1-1] unanswered QoS 2 messages come again: same ids, same order, DUP 1',
+  ],
+] as const) {
+  test(name, async (t) => {
     const topic = unique('d/');
     const publisher = await connectClient(t, broker.port);
     const options = lasting();
@@ -154,7 +163,7 @@ for (const [qos, kind] of [
   [2, 'pubrec'],
 ] as const) {
   for (const reason of [0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]) {
-    test(`[MQTT-4.4.0-2] [MQTT-3.${qos + 3}.2-1] ${kind.toUpperCase()} 0x${reason.toString(16)} settles the message: no PUBREL, never sent again`, async (t) => {
+    test(`[MQTT-4.4.0-2] [MQTT-3.4.2-1] [MQTT-3.5.2-1] ${kind.toUpperCase()} 0x${reason.toString(16)} settles the message: no PUBREL, never sent again`, async (t) => {
       const topic = unique('d/');
       const publisher = await connectClient(t, broker.port);
       const options = lasting();

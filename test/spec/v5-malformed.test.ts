@@ -45,13 +45,13 @@ const NULLED = bytes('a', 0);
 for (const [id, what, value] of BAD_TEXT) {
   violation(
     broker,
-    `[${id}] [MQTT-3.3.2-1] topic name with ${what}`,
+    `[MQTT-3.3.2-1] [${id}] topic name with ${what}`,
     publishPacket(value, 'x'),
     MALFORMED,
   );
   violation(
     broker,
-    `[${id}] [MQTT-3.8.3-1] filter with ${what}`,
+    `[MQTT-3.8.3-1] [${id}] filter with ${what}`,
     subscribePacket(1, [
       ['ok', 0],
       [value, 0],
@@ -60,31 +60,31 @@ for (const [id, what, value] of BAD_TEXT) {
   );
   violation(
     broker,
-    `[${id}] [MQTT-3.10.3-1] filter to drop with ${what}`,
+    `[MQTT-3.10.3-1] [${id}] filter to drop with ${what}`,
     unsubscribePacket(1, ['ok', value]),
     MALFORMED,
   );
   violation(
     broker,
-    `[${id}] [MQTT-3.3.2-19] Content Type with ${what}`,
+    `[MQTT-3.3.2-19] [${id}] Content Type with ${what}`,
     publishPacket('t', 'x', { properties: bytes(0x03, text(value)) }),
     MALFORMED,
   );
   violation(
     broker,
-    `[${id}] [MQTT-3.3.2-13] Response Topic with ${what}`,
+    `[MQTT-3.3.2-13] [${id}] Response Topic with ${what}`,
     publishPacket('t', 'x', { properties: bytes(0x08, text(value)) }),
     MALFORMED,
   );
   violation(
     broker,
-    `[${id}] [MQTT-1.5.7-1] name of a User Property with ${what}`,
+    `[MQTT-1.5.7-1] [${id}] name of a User Property with ${what}`,
     publishPacket('t', 'x', { properties: bytes(0x26, text(value), text('v')) }),
     MALFORMED,
   );
   violation(
     broker,
-    `[${id}] [MQTT-1.5.7-1] value of a User Property with ${what}`,
+    `[MQTT-1.5.7-1] [${id}] value of a User Property with ${what}`,
     publishPacket('t', 'x', { properties: bytes(0x26, text('n'), text(value)) }),
     MALFORMED,
   );

@@ -165,7 +165,7 @@ for (const qos of [0, 1, 2]) {
       const pairs = bareProps({ userProperties: EVERYTHING.userProperties ?? [] });
       assert.ok(
         message.bytes.includes(pairs),
-        '[MQTT-3.3.2-18] the pairs stand in the order received',
+        'the pairs stand in the order received, [MQTT-3.3.2-18]',
       );
     }
   });

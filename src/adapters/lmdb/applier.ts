@@ -8,7 +8,7 @@
  */
 import { Fault } from '#base';
 import { diskFault } from './faults.ts';
-import { type Bytes, markKey } from './database.ts';
+import { type Bytes, commitCause, markKey } from './database.ts';
 import type { LmdbInstanceLog, LogShared } from './instance-log.ts';
 import type { JournalMark } from './journal.ts';
 import { sweepIndex } from './sweep.ts';
@@ -118,7 +118,7 @@ export class Applier {
       await this.#write(round);
     } catch (error) {
       this.#putBack(round);
-      const fault = diskFault('LMDB cannot be written', await causeOf(error));
+      const fault = diskFault('LMDB cannot be written', await commitCause(error));
       if (this.#fault === undefined) {
         this.#options.shared.log.error('the journal cannot be applied', { cause: fault.message });
       }
@@ -131,7 +131,6 @@ export class Applier {
       await this.#release(round);
     } catch (error) {
       // Only files and chunks nobody needs are left over; the next round tries again.
-      observeCause(error);
       this.#options.shared.log.warn('cannot clean up', { cause: String(error) });
     }
   }
@@ -242,7 +241,8 @@ export class Applier {
         if (newest > (round.floors.get(instance) ?? 0)) needed = true;
       }
       if (needed) continue;
-      await shared.databases.meta.remove(Buffer.from(`segment/${segment.number}`));
+      const { meta } = shared.databases;
+      await shared.databases.put(meta, Buffer.from(`segment/${segment.number}`), undefined);
       await shared.segments.remove(segment);
     }
   }
@@ -266,11 +266,9 @@ export class Applier {
   }
 
   #put(database: Bytes, key: Buffer, value: Buffer | undefined): void {
-    const done = value === undefined ? database.remove(key) : database.put(key, value);
+    const done = this.#options.shared.databases.put(database, key, value);
     const { length } = this.#pending;
-    if (length > 0 && this.#pending[length - 1] === done) return;
-    done.catch(observeCause); // `#settled` sees the error itself
-    this.#pending.push(done);
+    if (length === 0 || this.#pending[length - 1] !== done) this.#pending.push(done);
   }
 
   async #settled(): Promise<void> {
@@ -290,20 +288,6 @@ export class Applier {
     await new Promise(setImmediate);
     this.#sliceMs = this.#options.shared.clock.monotonicMs();
   }
-}
-
-/** The promise inside the error counts as handled only if somebody listens at once. */
-function observeCause(error: unknown): void {
-  if (!(error instanceof Error) || !('commitError' in error)) return;
-  Promise.resolve(error.commitError).catch(() => {});
-}
-
-/** LMDB's own error behind a commit that failed; it comes a little later, as a promise. */
-async function causeOf(error: unknown): Promise<unknown> {
-  if (!(error instanceof Error) || !('commitError' in error)) return error;
-  const known = Promise.resolve(error.commitError).catch((cause: unknown) => cause);
-  const late = new Promise((resolve) => setImmediate(() => setImmediate(() => resolve(error))));
-  return Promise.race([known, late]);
 }
 
 interface MarkWrite {

@@ -21,6 +21,8 @@ export interface Databases {
   readonly marks: Bytes;
   /** text -> JSON: the applied mark, instances, tables, segments */
   readonly meta: Bytes;
+  /** Puts or removes; settles once it is on the disk. Those of one turn are one transaction. */
+  put(database: Bytes, key: Buffer, value: Buffer | undefined): Promise<boolean>;
   /** Reads see what was committed last. */
   renew(): void;
   close(): Promise<void>;
@@ -47,17 +49,50 @@ export async function openDatabases(path: string, limits: LmdbLimits): Promise<D
   });
   const openOne = (name: string): Bytes =>
     root.openDB<Buffer, Buffer>({ name, keyEncoding: 'binary', encoding: 'binary' });
+  let guarded = false;
+  let last: Promise<boolean> | undefined; // those of one turn mostly share one promise
+  // The package makes one more promise for each turn's writes and keeps it to itself: when they
+  // fail, it would count as a rejection nobody handles. It is reached here, once it exists.
+  const guard = (): void => {
+    if (guarded) return;
+    guarded = true;
+    setImmediate(() => {
+      guarded = false;
+      root.committed.then(() => {}, observeCause);
+    });
+  };
   return {
     rows: openOne('rows'),
     index: openOne('index'),
     marks: openOne('marks'),
     meta: openOne('meta'),
+    put: (database, key, value) => {
+      const done = value === undefined ? database.remove(key) : database.put(key, value);
+      guard(); // after the package has queued its own end of the turn
+      if (done !== last) done.catch(observeCause); // whoever waits still sees the error
+      last = done;
+      return done;
+    },
     renew: () => {
       root.resetReadTxn();
     },
     // What was refused by a full disk is still in the journal; it must not keep us here.
     close: () => root.close().catch(() => {}),
   };
+}
+
+/** The promise inside the error counts as handled only if somebody listens at once. */
+function observeCause(error: unknown): void {
+  if (!(error instanceof Error) || !('commitError' in error)) return;
+  Promise.resolve(error.commitError).catch(() => {});
+}
+
+/** LMDB's own error behind a commit that failed; it comes a little later, as a promise. */
+export async function commitCause(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !('commitError' in error)) return error;
+  const known = Promise.resolve(error.commitError).catch((cause: unknown) => cause);
+  const late = new Promise((resolve) => setImmediate(() => setImmediate(() => resolve(error))));
+  return Promise.race([known, late]);
 }
 
 /** LMDB does not survive a file that is none of its own: it must be seen before. */

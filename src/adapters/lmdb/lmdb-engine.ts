@@ -49,13 +49,15 @@ async function openIn(directory: DataDirectory, options: LmdbEngineOptions): Pro
   }
 }
 
-async function assemble(parts: {
+interface Parts {
   readonly directory: DataDirectory;
   readonly options: LmdbEngineOptions;
   readonly limits: LmdbLimits;
   readonly databases: Databases;
   readonly segments: Segments;
-}): Promise<Engine> {
+}
+
+async function assemble(parts: Parts): Promise<Engine> {
   const { directory, limits, databases, segments } = parts;
   const { clock, log } = parts.options;
   const cache = new BlockCache(limits);
@@ -104,12 +106,25 @@ async function assemble(parts: {
   });
   journal.resume(recovered.mark);
   segments.prepare(recovered.segment, recovered.segment.end);
-  const stop = clock.every(AGE_CHECK_MS, () => {
+  return asEngine({ ...parts, applier, journal, store, instances, instance: (id) => make(id, 0) });
+}
+
+interface Running extends Parts {
+  readonly applier: Applier;
+  readonly journal: Journal;
+  readonly store: LmdbStore;
+  readonly instances: Instances;
+  readonly instance: (id: string) => InstanceLog;
+}
+
+function asEngine(running: Running): Engine {
+  const { applier, journal, store, instances, instance, segments, databases, directory } = running;
+  const stop = running.options.clock.every(AGE_CHECK_MS, () => {
     for (const one of instances.all()) one.enforce();
   });
   return {
     store,
-    log: { instance: (id): InstanceLog => make(id, 0) },
+    log: { instance },
     get pendingBytes() {
       return journal.pendingBytes;
     },

@@ -20,7 +20,7 @@ export async function sweepIndex(log: LmdbInstanceLog): Promise<void> {
       if (chunkEnd(value) <= log.floor()) gone.push(key);
     }
     let last: Promise<unknown> | undefined;
-    for (const key of gone) last = index.remove(key);
+    for (const key of gone) last = log.shared.databases.put(index, key, undefined);
     if (last === undefined) await new Promise(setImmediate);
     else await last;
     if (looked < SLICE_CHUNKS) return;

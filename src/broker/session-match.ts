@@ -1,0 +1,20 @@
+/** How one session gets a message that does not come by a route: from the log, or once more. */
+import { matchesFilter } from '#ports';
+import type { Session } from './session.ts';
+import { type Delivery, mergeDeliveries } from './subscription.ts';
+
+/** Like the merge of routes, for one session and a message from the log. */
+export function deliveryFor(
+  session: Session,
+  topic: string,
+  position: number,
+): Delivery | undefined {
+  let found: Delivery | undefined;
+  for (const subscription of session.subscriptions.values()) {
+    if (subscription.share !== undefined || subscription.since >= position) continue;
+    if (!matchesFilter(subscription.filter, topic)) continue;
+    found =
+      found === undefined ? subscription.delivery : mergeDeliveries(found, subscription.delivery);
+  }
+  return found;
+}
