@@ -230,6 +230,11 @@ export class Broker implements Doorkeeper {
     for (const connection of waiters) connection.unblock(Block.commit);
   }
 
+  /** In the next turn: this one is being flushed. */
+  roomMade(connection: Connection): void {
+    setImmediate(() => connection.goOn());
+  }
+
   unblockLater(connection: Connection): void {
     setImmediate(() => connection.unblock(Block.turn));
   }

@@ -294,7 +294,10 @@ export class Connection extends Timer implements Endpoint, Flushable {
   }
 
   flush(): void {
+    const before = this.congested;
     this.#outbox.flush(this.transport);
+    // Taken at once, so no `drained` will tell those who wait for room.
+    if (before && !this.congested) this.broker.roomMade(this);
     if (this.blockedSinceMs === 0 && this.transport.bufferedBytes > 0) {
       this.blockedSinceMs = this.broker.clock.monotonicMs();
     }
@@ -304,7 +307,12 @@ export class Connection extends Timer implements Endpoint, Flushable {
     this.blockedSinceMs = 0;
     if (this.gone) return;
     this.flush();
-    if (this.congested) return;
+    if (!this.congested) this.goOn();
+  }
+
+  /** There is room again: for the publishers that wait, and for what the session is owed. */
+  goOn(): void {
+    if (this.gone) return;
     this.wakeWaiters();
     this.session?.readHandled();
     this.broker.turn.schedule();

@@ -270,7 +270,8 @@ describe('the topic cache', () => {
   function look(cache: TopicCache, topic: string, padding: number): TopicEntry {
     const name = Buffer.from(topic);
     const chunk = Buffer.concat([Buffer.alloc(padding, 'a'), name, Buffer.alloc(padding, '/')]);
-    const entry = cache.lookUp(chunk, padding, padding + name.length) ?? cache.add(Buffer.from(name));
+    const entry =
+      cache.lookUp(chunk, padding, padding + name.length) ?? cache.add(Buffer.from(name));
     assert.equal(entry.topic, topic);
     assert.equal(cache.lookUp(name, 0, name.length), entry);
     return entry;

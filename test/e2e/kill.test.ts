@@ -33,7 +33,9 @@ function seeds(): number[] {
 
 function commitSeed(): number {
   try {
-    const hash = execFileSync('git', ['rev-parse', 'HEAD'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const hash = execFileSync('git', ['rev-parse', 'HEAD'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
     return Number.parseInt(hash.toString().slice(0, 8), 16);
   } catch {
     return 0; // not a checkout

@@ -60,7 +60,10 @@ abstract class Resident {
 
   protected abstract get durable(): boolean;
   protected abstract greeted(peer: SwarmPeer, sessionPresent: boolean): void;
-  protected abstract callbacks(): Omit<ConstructorParameters<typeof SwarmPeer>[2], 'connack' | 'close'>;
+  protected abstract callbacks(): Omit<
+    ConstructorParameters<typeof SwarmPeer>[2],
+    'connack' | 'close'
+  >;
   protected lost(): void {}
   protected get receiveMaximum(): number | undefined {
     return undefined;
@@ -187,7 +190,8 @@ export class SwarmPublisher extends Resident {
     return {
       ack: (name: string, packetId: number, reason: number): void => {
         const open = this.#inflight.get(packetId);
-        if (open === undefined) return this.complain(`${this.clientId}: ${name} ${packetId} of nothing`);
+        if (open === undefined)
+          return this.complain(`${this.clientId}: ${name} ${packetId} of nothing`);
         // A PUBREL sent again may find that its id was released before the crash.
         if (reason >= 0x80 && !(name === 'pubcomp' && reason === 0x92)) {
           this.complain(`${this.clientId}: ${name} ${packetId} 0x${reason.toString(16)}`);
@@ -271,7 +275,8 @@ export class SwarmSubscriber extends Resident {
     return {
       suback: (_id: number, codes: readonly number[]): void => {
         const wanted = this.#options.filters.map(([, qos]) => qos);
-        if (codes.join() !== wanted.join()) this.complain(`${this.clientId}: SUBACK ${codes.join()}`);
+        if (codes.join() !== wanted.join())
+          this.complain(`${this.clientId}: SUBACK ${codes.join()}`);
         this.subscribed = true;
       },
       publish: (publish: { payload: string; qos: number; packetId: number }): void => {

@@ -132,10 +132,15 @@ export class V5Client {
     return packet;
   }
 
-  /** Nothing has come, and the connection lives: the next packet answers a PINGREQ. */
+  /**
+   * Nothing has come, and the connection lives: the next packets answer PINGREQs. Three in a
+   * row, as a broker may fetch from its disk what it owes while it answers the first.
+   */
   async idle(): Promise<void> {
-    this.send(PINGREQ);
-    await this.next('pingresp');
+    for (let round = 0; round < 3; round++) {
+      this.send(PINGREQ);
+      await this.next('pingresp');
+    }
   }
 
   /** A packet id this client has not used yet. */

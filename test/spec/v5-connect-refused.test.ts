@@ -38,6 +38,7 @@ const MALFORMED = [0x81];
 const PROTOCOL_ERROR = [0x82];
 const EITHER = [0x81, 0x82];
 const BROKEN = bytes('a', 0xff);
+const BROKEN_PAIR = bytes(0x26, text('n'), text(BROKEN));
 const WILL = { topic: 'will', payload: 'x' };
 
 // biome-ignore format: a table reads in columns
@@ -139,7 +140,7 @@ const MALFORMED_CONNECTS: readonly (readonly [string, Buffer])[] = [
   ['[MQTT-3.1.4-1] a client id longer than the packet', crooked(0x02, u16(9), 'short')],
   ['[MQTT-3.1.4-1] bytes behind the last field', crooked(0x02, id, 7)],
   ['[MQTT-1.5.7-1] User Property that is not UTF-8', connectPacket({ clientId: 'p', properties: bytes(0x26, text(BROKEN), text('v')) })],
-  ['[MQTT-1.5.7-1] will User Property that is not UTF-8', connectPacket({ clientId: 'p', will: { ...WILL, properties: bytes(0x26, text('n'), text(BROKEN)) } })],
+  ['[MQTT-1.5.7-1] will User Property that is not UTF-8', connectPacket({ clientId: 'p', will: { ...WILL, properties: BROKEN_PAIR } })],
   ['[MQTT-1.5.4-1] Authentication Method that is not UTF-8', connectPacket({ clientId: 'p', properties: bytes(0x15, text(BROKEN)) })],
   ['[MQTT-3.3.2-19] Content Type of the will that is not UTF-8', connectPacket({ clientId: 'p', will: { ...WILL, properties: bytes(0x03, text(BROKEN)) } })],
   ['[MQTT-3.3.2-13] Response Topic of the will that is not UTF-8', connectPacket({ clientId: 'p', will: { ...WILL, properties: bytes(0x08, text(BROKEN)) } })],

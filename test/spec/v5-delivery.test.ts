@@ -163,7 +163,7 @@ for (const [qos, kind] of [
   [2, 'pubrec'],
 ] as const) {
   for (const reason of [0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99]) {
-    test(`[MQTT-4.4.0-2] [MQTT-3.4.2-1] [MQTT-3.5.2-1] ${kind.toUpperCase()} 0x${reason.toString(16)} settles the message: no PUBREL, never sent again`, async (t) => {
+    test(`[MQTT-4.4.0-2] [MQTT-3.4.2-1] [MQTT-3.5.2-1] ${kind} 0x${reason.toString(16)} settles the message for good`, async (t) => {
       const topic = unique('d/');
       const publisher = await connectClient(t, broker.port);
       const options = lasting();

@@ -337,6 +337,13 @@ for (const first of [0x40, 0x50, 0x62, 0x70]) {
   );
 }
 
+violation(
+  broker,
+  '[MQTT-4.12.0-7] AUTH without a method, to a broker that was told none',
+  authPacket(0x18, {}),
+  PROTOCOL_ERROR,
+);
+
 // AUTH towards a broker that was not asked for enhanced authentication.
 violation(
   broker,

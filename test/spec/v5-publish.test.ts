@@ -146,7 +146,7 @@ const EVERYTHING: Properties = {
 };
 
 for (const qos of [0, 1, 2]) {
-  test(`[MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20] properties pass unchanged, to all, at QoS ${qos}`, async (t) => {
+  test(`[MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20] properties pass, QoS ${qos}`, async (t) => {
     const topic = unique('props/');
     const publisher = await connectClient(t, broker.port);
     const watchers = [

@@ -3,8 +3,6 @@
  *
  * What was just written is kept without a read while its block is here. Buffers are reused, so
  * nothing that is handed out may point into one: readers copy.
- *
- * @hot
  */
 import { readv } from 'node:fs';
 import type { LmdbLimits } from './limits.ts';

@@ -20,6 +20,7 @@ import type { BlockCache } from './block-cache.ts';
 import type { Databases } from './database.ts';
 import type { Journal } from './journal.ts';
 import type { LmdbLimits } from './limits.ts';
+import type { ScanPoint } from './journal-scan.ts';
 import { getMessages, readMarks, readPage } from './log-reader.ts';
 import { KIND_INSTANCE, type Place } from './record.ts';
 import { Retention } from './retention.ts';
@@ -51,6 +52,8 @@ export class LmdbInstanceLog implements InstanceLog {
   named = false;
   /** Removed since the index was last swept. */
   removedCount = 0;
+  /** Where walks along the journal stopped, by the position they reached. */
+  readonly points: Map<Position, ScanPoint> = new Map();
   readonly #tails = new Map<string, TopicTail>();
   readonly #topics = new SortedKeys();
   #end: Position = 0;

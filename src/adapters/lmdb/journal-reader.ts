@@ -1,8 +1,6 @@
 /**
  * Finds bytes of the journal for one reader. Asking is synchronous and mostly answered from the
  * cache; what is missing is named, and `load` fetches it.
- *
- * @hot
  */
 import { read } from 'node:fs';
 import { assert } from '#base';

@@ -1,12 +1,16 @@
 /**
  * Walks the journal record by record, from a position to the newest durable one.
- *
- * @hot
  */
 import type { Position } from '#ports';
 import type { JournalReader } from './journal-reader.ts';
 import { BATCH_HEADER_BYTES, offsetOf, type Place, placeOf, segmentOf } from './record.ts';
 import type { Segments } from './segments.ts';
+
+/** A record of a batch, from which a scan can go on. */
+export interface ScanPoint {
+  readonly next: Place;
+  readonly batchEnd: Place;
+}
 
 /** What a step came to. */
 export type ScanStep = 'record' | 'load' | 'end';
@@ -19,12 +23,17 @@ export class JournalScan {
   #next: Place;
   #batchEnd: Place;
 
-  /** Starts at `place`, where a batch begins. */
-  constructor(segments: Segments, reader: JournalReader, place: Place) {
+  /** Starts at `place`, where a batch begins, or where another scan stood. */
+  constructor(segments: Segments, reader: JournalReader, from: Place | ScanPoint) {
     this.#segments = segments;
     this.#reader = reader;
-    this.#next = place;
-    this.#batchEnd = place;
+    this.#next = typeof from === 'number' ? from : from.next;
+    this.#batchEnd = typeof from === 'number' ? from : from.batchEnd;
+  }
+
+  /** Where it stands: before the record that `step` moves to. */
+  get point(): ScanPoint {
+    return { next: this.#next, batchEnd: this.#batchEnd };
   }
 
   /** Moves to the next record, which is then at the reader's `start`. */

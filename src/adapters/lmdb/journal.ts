@@ -5,8 +5,6 @@
  * next goes out at once, before the callers of the first are told. Nothing ever waits on
  * purpose. A batch that fails takes along what was issued behind it, since that may build on it;
  * the next good batch overwrites its place, so no trace remains.
- *
- * @hot
  */
 import { write } from 'node:fs';
 import type { Clock, Fault, Log } from '#base';

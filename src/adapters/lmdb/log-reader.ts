@@ -3,8 +3,6 @@
  *
  * A topic costs a search in the index, a stretch of journal costs a look at every message in it:
  * the cheaper of both is taken. Work per call is bounded; a page may come back empty.
- *
- * @hot
  */
 import { literalPrefix, type LogEntry, type LogPage, type LogRead, type Position } from '#ports';
 import { CursorHeap } from '../cursor-heap.ts';
@@ -20,6 +18,7 @@ import { TopicCursor, topicsInIndex } from './topic-index.ts';
 const BYTES_PER_TOPIC = 12 * 1024; // of journal are walked in the time a topic is searched
 const TOPICS_LISTED_MAX = 512;
 const TOPICS_NAMED_MAX = 20_000;
+const POINTS_MAX = 256;
 const RECORDS_PER_LOOK = 64; // at the clock
 
 export async function readPage(log: LmdbInstanceLog, request: LogRead): Promise<LogPage> {
@@ -125,35 +124,49 @@ async function walk(
 ): Promise<Position> {
   const { clock, limits, segments, cache } = log.shared;
   const reader = new JournalReader(segments, cache);
-  const scan = new JournalScan(segments, reader, placeAfter(segments, range.from));
+  const start = log.points.get(range.from) ?? placeAfter(segments, range.from);
+  const scan = new JournalScan(segments, reader, start);
   const judged = new Map<string, Position>();
   const untilMs = clock.monotonicMs() + limits.sliceMs;
   let next = range.from;
   for (let looked = 1; ; looked++) {
-    if (page.full) return next;
+    const late = looked % RECORDS_PER_LOOK === 0 && clock.monotonicMs() > untilMs;
+    if (page.full || late) {
+      keepPoint(log, next, scan);
+      return next;
+    }
     const step = scan.step();
     if (step === 'end') return Math.max(next, range.end);
     if (step === 'load') {
       await reader.load(true);
       continue;
     }
-    if (looked % RECORDS_PER_LOOK === 0 && clock.monotonicMs() > untilMs) return next;
-    const { bytes, view, start } = reader;
-    const position = view.getFloat64(start + 8, true);
+    const { bytes, view, start: at } = reader;
+    const position = view.getFloat64(at + 8, true);
     if (position <= range.from) continue;
     if (position > range.end) return Math.max(next, range.end);
     next = position;
-    if (view.getUint8(start + 4) !== KIND_MESSAGE) continue;
-    if (view.getUint32(start + 16, true) !== log.number) continue;
-    const topic = messageTopic(bytes, view, start);
+    if (view.getUint8(at + 4) !== KIND_MESSAGE) continue;
+    if (view.getUint32(at + 16, true) !== log.number) continue;
+    const topic = messageTopic(bytes, view, at);
     let after = judged.get(topic);
     if (after === undefined) {
       after = filters.afterOf(topic);
       judged.set(topic, after);
     }
     if (position <= after || position <= log.floor()) continue;
-    page.add(parseMessage(bytes, view, start, topic), messageBytes(view, start));
+    page.add(parseMessage(bytes, view, at, topic), messageBytes(view, at));
   }
+}
+
+/** Remembers where a walk stopped: whoever reads on need not search the place. */
+function keepPoint(log: LmdbInstanceLog, position: Position, scan: JournalScan): void {
+  const { points } = log;
+  points.delete(position);
+  points.set(position, scan.point);
+  if (points.size <= POINTS_MAX) return;
+  const oldest = points.keys().next();
+  if (oldest.done !== true) points.delete(oldest.value);
 }
 
 /** The messages at these positions [ML10]. */

@@ -3,8 +3,6 @@
  *
  * Reads look in the overlay first. A row knows the one it covers until it is durable, so that a
  * refused write can be undone.
- *
- * @hot
  */
 import { assert, type Fault } from '#base';
 import type { Row, RowChange, Settled, Store, Table, Version } from '#ports';

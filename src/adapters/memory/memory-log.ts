@@ -3,8 +3,6 @@
  *
  * Positions skip on purpose: nobody may count on neighbours. Only the front of a list is ever
  * removed, so a list is an array with a head that moves.
- *
- * @hot
  */
 import type { Clock, Fault } from '#base';
 import type {

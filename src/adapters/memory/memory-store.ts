@@ -2,8 +2,6 @@
  * `Store` in memory. Scans run backwards on purpose: the port promises no order.
  *
  * A write is visible to `get` at once [ST1] and undone if its turn is refused [ST9].
- *
- * @hot
  */
 import { assert, type Fault } from '#base';
 import type { Row, RowChange, Settled, Store, Table, Version } from '#ports';

@@ -3,8 +3,6 @@
  *
  * Nothing settles within the call that issued it, and a turn in which the engine was full is
  * undone as a whole [ST10], so that callers meet here what a disk would do to them.
- *
- * @hot
  */
 import { Fault } from '#base';
 

@@ -1,0 +1,191 @@
+/** The turn: when sockets are flushed at once, and when together. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { type Flushable, Turn } from './turn.ts';
+
+/** A turn whose end the test decides, and a record of what happened. */
+class Stage {
+  readonly events: string[] = [];
+  readonly #pending: (() => void)[] = [];
+  readonly turn: Turn;
+
+  constructor() {
+    this.turn = new Turn(
+      () => void this.events.push('before'),
+      (run) => void this.#pending.push(run),
+    );
+  }
+
+  socket(name: string, whileFlushing: () => void = () => {}): Flushable {
+    return {
+      listed: false,
+      probeSeen: 0,
+      flush: () => {
+        this.events.push(name);
+        whileFlushing();
+      },
+    };
+  }
+
+  /** One read of so many packets, answered on these sockets. */
+  read(packets: number, ...sockets: readonly Flushable[]): void {
+    for (const socket of sockets) if (!socket.listed) this.turn.add(socket);
+    this.turn.readHandled(packets);
+  }
+
+  get waits(): boolean {
+    return this.#pending.length > 0;
+  }
+
+  endTurn(): void {
+    for (const run of this.#pending.splice(0)) run();
+  }
+
+  /** What happened since last asked. */
+  seen(): string {
+    return this.events.splice(0).join(' ');
+  }
+}
+
+describe('a trickle', () => {
+  test('a read of one packet is answered at once', () => {
+    const stage = new Stage();
+    const a = stage.socket('a');
+
+    stage.read(1, a);
+
+    assert.equal(stage.seen(), 'a');
+    assert.equal(a.listed, false);
+    assert.equal(stage.waits, false);
+  });
+
+  test('up to four sockets at once, five wait', () => {
+    const stage = new Stage();
+    const sockets = ['a', 'b', 'c', 'd', 'e'].map((name) => stage.socket(name));
+
+    stage.read(1, ...sockets.slice(0, 4));
+    assert.equal(stage.seen(), 'a b c d');
+    stage.read(1, ...sockets);
+    assert.equal(stage.seen(), '');
+    stage.endTurn();
+
+    assert.equal(stage.seen(), 'before a b c d e');
+  });
+
+  test('a read that answers nothing flushes nothing', () => {
+    const stage = new Stage();
+
+    stage.read(1);
+    stage.read(10);
+
+    assert.equal(stage.seen(), '');
+    assert.equal(stage.waits, false);
+  });
+});
+
+describe('bulk', () => {
+  test('a read of many packets waits for the end of the turn, once a socket', () => {
+    const stage = new Stage();
+    const [a, b] = [stage.socket('a'), stage.socket('b')];
+
+    stage.read(20, a);
+    stage.read(1, b, a); // what follows in the same turn waits with it
+    assert.equal(stage.seen(), '');
+    stage.endTurn();
+
+    assert.equal(stage.seen(), 'before a b');
+    assert.equal(a.listed || b.listed, false);
+  });
+
+  test('makes the next single packet wait too, until a thin turn', () => {
+    const stage = new Stage();
+    const [a, b] = [stage.socket('a'), stage.socket('b')];
+    stage.read(20, a);
+    stage.endTurn();
+    stage.seen();
+
+    stage.read(1, a);
+    assert.equal(stage.seen(), '');
+    stage.read(1, b); // two packets, two sockets: gathering did not pay
+    stage.endTurn();
+    assert.equal(stage.seen(), 'before a b');
+
+    stage.read(1, a);
+    assert.equal(stage.seen(), 'a');
+  });
+
+  test('a scheduled turn with nothing listed changes no mind', () => {
+    const stage = new Stage();
+    const a = stage.socket('a');
+
+    stage.turn.schedule();
+    stage.endTurn();
+    assert.equal(stage.seen(), 'before');
+
+    stage.read(1, a);
+    assert.equal(stage.seen(), 'a');
+  });
+});
+
+describe('the end of a turn', () => {
+  test('is scheduled once, and again after it has been', () => {
+    const stage = new Stage();
+
+    stage.turn.schedule();
+    stage.turn.schedule();
+    stage.endTurn();
+    assert.equal(stage.seen(), 'before');
+    stage.turn.schedule();
+    stage.endTurn();
+
+    assert.equal(stage.seen(), 'before');
+    assert.equal(stage.waits, false);
+  });
+
+  test('flushes what flushing brought about', () => {
+    const stage = new Stage();
+    const b = stage.socket('b');
+    const a = stage.socket('a', () => stage.turn.add(b));
+
+    stage.read(2, a);
+    stage.endTurn();
+
+    assert.equal(stage.seen(), 'before a b');
+    assert.equal(b.listed, false);
+  });
+});
+
+describe('the probe', () => {
+  /** Single packets, so many within one pass of the loop, for many passes. */
+  function passes(stage: Stage, count: number, sockets: readonly Flushable[]): string {
+    for (let pass = 0; pass < count; pass++) {
+      for (const socket of sockets) stage.read(1, socket);
+      stage.endTurn();
+    }
+    return stage.seen();
+  }
+
+  test('ends eagerness where the same socket is flushed again and again within one pass', () => {
+    const stage = new Stage();
+    const a = stage.socket('a');
+
+    const seen = passes(
+      stage,
+      20,
+      Array.from({ length: 10 }, () => a),
+    );
+
+    assert.ok(seen.startsWith('a a a a a a a a a a'));
+    assert.ok(seen.includes('before a before a'), 'one flush a pass by now');
+  });
+
+  test('keeps it where each pass flushes each socket once', () => {
+    const stage = new Stage();
+    const sockets = Array.from({ length: 10 }, (_, index) => stage.socket(`s${index}`));
+
+    const seen = passes(stage, 40, sockets);
+
+    assert.equal(seen.includes('before'), false);
+    assert.equal(seen.split(' ').length, 400);
+  });
+});
