@@ -205,14 +205,16 @@ export class Broker implements Doorkeeper {
     const waitMs = this.limits.stallMs - (this.clock.monotonicMs() - since);
     if (since > 0 && waitMs <= 0) return; // whoever takes nothing holds up nobody
     this.metrics.publishersPaused++;
-    if (connection.waiters === undefined) {
-      connection.waiters = [];
-      this.clock.after(Math.max(10, since > 0 ? waitMs : this.limits.stallMs), () =>
-        connection.wakeWaiters(),
-      );
-    }
+    connection.waiters ??= [];
     connection.waiters.push(publisher);
     publisher.block(Block.subscribers);
+    this.watchStall(connection);
+  }
+
+  watchStall(connection: Connection): void {
+    if (connection.stallTimer) return;
+    connection.stallTimer = true;
+    this.clock.after(this.limits.stallMs, () => connection.checkStall());
   }
 
   waitForCommit(connection: Connection): void {

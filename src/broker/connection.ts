@@ -56,6 +56,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
   probeSeen = 0;
   /** Publishers whose input waits for this connection to take what it is owed. */
   waiters: Connection[] | undefined = undefined;
+  stallTimer = false;
   /** Since when the socket has taken nothing; 0: it takes what it gets. */
   blockedSinceMs = 0;
   #outbox: Outbox;
@@ -289,6 +290,15 @@ export class Connection extends Timer implements Endpoint, Flushable {
     if (!this.listed) this.broker.turn.add(this);
   }
 
+  /** Room for bytes to write and then `append`: in `reserved`, from the returned offset on. */
+  reserve(size: number): number {
+    return this.#outbox.reserve(size);
+  }
+
+  get reserved(): Buffer {
+    return this.#outbox.reserved;
+  }
+
   appendPacket(packet: Buffer): void {
     this.append(packet, 0, packet.length);
   }
@@ -331,9 +341,30 @@ export class Connection extends Timer implements Endpoint, Flushable {
     return bytes >= limits.outboxBytesMax || outboxTotal.bytes >= limits.outboxTotalBytesMax;
   }
 
+  /** Lets waiting publishers go on, first come first served, until this is behind again. */
   wakeWaiters(): void {
     const { waiters } = this;
     if (waiters === undefined) return;
+    this.waiters = undefined;
+    let woken = 0;
+    while (woken < waiters.length && (woken === 0 || this.gone || !this.congested)) {
+      waiters[woken++]!.unblock(Block.subscribers);
+    }
+    if (woken === waiters.length) return;
+    const rest = waiters.slice(woken);
+    this.waiters = this.waiters === undefined ? rest : rest.concat(this.waiters);
+  }
+
+  /** Publishers have waited for long: those of a client that takes nothing wait no longer. */
+  checkStall(): void {
+    this.stallTimer = false;
+    const { waiters, broker } = this;
+    if (waiters === undefined) return;
+    const since = this.session?.stuckSinceMs ?? 0;
+    if (since > 0 && broker.clock.monotonicMs() - since < broker.limits.stallMs) {
+      broker.watchStall(this);
+      return;
+    }
     this.waiters = undefined;
     for (let i = 0; i < waiters.length; i++) waiters[i]!.unblock(Block.subscribers);
   }

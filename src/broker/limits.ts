@@ -21,6 +21,7 @@ export interface Limits {
   readonly partialBytesMax: number;
   readonly receiveMaximum: number;
   readonly inflightCountMax: number;
+  readonly pendingCountHigh: number;
   readonly pendingCountMax: number;
   readonly pendingBytesMax: number;
   readonly outboxBytesHigh: number;
@@ -48,6 +49,7 @@ export const DEFAULT_LIMITS: Limits = {
   partialBytesMax: 256 * 1024 * 1024,
   receiveMaximum: 1024,
   inflightCountMax: 1024,
+  pendingCountHigh: 128,
   pendingCountMax: 16_384,
   pendingBytesMax: 8 * 1024 * 1024,
   outboxBytesHigh: 256 * 1024,
@@ -76,6 +78,7 @@ export const LIMITS: readonly LimitRow[] = [
   row('partialBytesMax', 'bytes, all connections', 'the packet being received: DISCONNECT 0x97'),
   row('receiveMaximum', 'messages a client', 'more open QoS 1/2 publishes in 5.0: 0x93'),
   row('inflightCountMax', 'messages a session', 'further deliveries wait for acknowledgements'),
+  row('pendingCountHigh', 'messages a session', 'publishers to it alone are not read from'),
   row('pendingCountMax', 'messages a session', 'a transient session is ended with 0x97'),
   row('pendingBytesMax', 'bytes a session', 'a transient session is ended with 0x97'),
   row('outboxBytesHigh', 'bytes a connection', 'publishers to it alone are not read from'),

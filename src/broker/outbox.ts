@@ -13,9 +13,26 @@ import type { Transport } from './transport.ts';
 const SEND_BYTES_MAX = 256 * 1024;
 const NO_BYTES = Buffer.alloc(0);
 
-/** Bytes waiting in all outboxes together. */
+/** Blocks that copies are written into, one connection after the other. */
+const BLOCK_BYTES = 8 * 1024;
+const SPARE_BLOCKS_MAX = 1024;
+
+/** What all outboxes share. */
 export class OutboxTotal {
+  /** Bytes waiting in all outboxes together. */
   bytes = 0;
+  readonly #spare: Buffer[] = [];
+
+  takeBlock(size: number): Buffer {
+    if (size > BLOCK_BYTES) return Buffer.allocUnsafeSlow(size);
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES);
+  }
+
+  /** Nothing refers to the block any more. */
+  giveBlock(block: Buffer): void {
+    if (block.length !== BLOCK_BYTES || this.#spare.length >= SPARE_BLOCKS_MAX) return;
+    this.#spare.push(block);
+  }
 }
 
 export class Outbox {
@@ -27,6 +44,8 @@ export class Outbox {
   #run: Buffer = NO_BYTES;
   #runStart = 0;
   #runEnd = 0;
+  #block: Buffer | undefined = undefined;
+  #blockFill = 0;
 
   constructor(total: OutboxTotal) {
     this.#total = total;
@@ -46,6 +65,22 @@ export class Outbox {
     this.#runEnd = end;
   }
 
+  /** Room for a copy of its own, in `reserved`, behind the copy before it; `append` it then. */
+  reserve(size: number): number {
+    if (this.#block === undefined || this.#blockFill + size > this.#block.length) {
+      this.#block = this.#total.takeBlock(size);
+      this.#blockFill = 0;
+    }
+    const at = this.#blockFill;
+    this.#blockFill += size;
+    return at;
+  }
+
+  /** The block the last `reserve` came from. */
+  get reserved(): Buffer {
+    return this.#block!;
+  }
+
   /** Sends as much as the transport takes at once. */
   flush(transport: Transport): void {
     if (this.bytes === 0) return;
@@ -61,13 +96,22 @@ export class Outbox {
       transport.send(pieces, pieces.length);
       pieces.length = 0;
       this.#compacted = 0;
+      this.#releaseBlock(transport.bufferedBytes === 0);
       return;
     }
     this.#sendPart(transport, pieces);
   }
 
+  /** What was sent at once leaves its block free for others; else the socket still reads it. */
+  #releaseBlock(taken: boolean): void {
+    if (taken && this.#block !== undefined) this.#total.giveBlock(this.#block);
+    this.#block = undefined;
+    this.#blockFill = 0;
+  }
+
   /** Forgets what was not sent. */
   clear(): void {
+    this.#releaseBlock(false);
     this.#total.bytes -= this.bytes;
     this.bytes = 0;
     this.#pieces = undefined;
@@ -93,6 +137,7 @@ export class Outbox {
     }
     pieces.splice(0, sent);
     this.#compacted = 0;
+    this.#releaseBlock(false);
     if (pieces.length > 0) this.#compact();
   }
 

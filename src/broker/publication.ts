@@ -164,8 +164,8 @@ export class Publication {
     const size = end - start;
     const shared = this.payloadEnd - this.payloadStart;
     const headSize = shared >= SHARED_PAYLOAD_MIN ? size - shared : size;
-    const at = this.#slab.take(headSize);
-    const target = this.#slab.buffer;
+    const at = connection.reserve(headSize);
+    const target = connection.reserved;
     buffer.copy(target, at, start, start + headSize);
     patch(target, at, flags, packetId === 0 ? 0 : at + idOffset - start, packetId);
     connection.append(target, at, at + headSize);
@@ -194,8 +194,8 @@ export class Publication {
       propertiesSize +
       payloadSize;
     const headSize = 1 + varintSize(bodySize) + bodySize - payloadSize;
-    const start = this.#slab.take(headSize);
-    const target = this.#slab.buffer;
+    const start = connection.reserve(headSize);
+    const target = connection.reserved;
     let at = start;
     target[at++] = 0x30 | (qos << 1) | (retain ? 1 : 0) | (this.dup ? 8 : 0);
     at = writeVarint(target, at, bodySize);

@@ -267,10 +267,16 @@ export function distribute(
     if (copyQos === 0) deliverQos0(delivery, publication, copyRetain);
     else deliverTransient(delivery, publication, copyQos, copyRetain, undefined);
   }
-  for (let i = 0; i < groups.length; i++) groups[i]!.publish(publication);
-  space.broker.work += count + groups.length;
+  for (let i = 0; i < groups.length; i++) {
+    const member = groups[i]!.publish(publication);
+    if (member === undefined) continue;
+    congested++;
+    slowest = member;
+  }
+  const receivers = count + groups.length;
+  space.broker.work += receivers;
   if (publisher === undefined) return;
-  if (slowest !== undefined && congested * 2 >= count) space.broker.waitFor(publisher, slowest);
+  if (slowest !== undefined && congested * 2 >= receivers) space.broker.waitFor(publisher, slowest);
   if (space.broker.work >= space.broker.limits.turnDeliveriesMax) {
     publisher.block(Block.turn);
     space.broker.unblockLater(publisher);

@@ -103,7 +103,7 @@ export class Session {
   get congested(): boolean {
     const { connection } = this;
     if (connection === undefined) return false;
-    return connection.congested || this.pendingCount >= this.windowMax;
+    return connection.congested || this.pendingCount >= connection.broker.limits.pendingCountHigh;
   }
 
   /** Since when neither socket nor window has taken anything; 0: they take what they get. */

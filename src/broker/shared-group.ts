@@ -11,7 +11,7 @@ import { deliverQos0, deliverTransient, effectiveQos, handOver } from './deliver
 import type { InstanceSpace } from './instance-space.ts';
 import type { KeptMessage } from './kept-message.ts';
 import type { Publication } from './publication.ts';
-import type { Lease } from './session.ts';
+import type { Lease, Session } from './session.ts';
 import type { Subscription } from './subscription.ts';
 
 /** Leases that came back while nobody could take them. */
@@ -74,20 +74,24 @@ export class SharedGroup {
     if (mine >= 0) groups!.splice(mine, 1);
   }
 
-  /** A message as it is published, where the log has no part in it. */
-  publish(publication: Publication): void {
-    if (publication.qos > 0 && this.durable) return; // comes by `dispatch` once it is logged
+  /**
+   * A message as it is published, where the log has no part in it. Answers the member that got
+   * it where all of them are behind.
+   */
+  publish(publication: Publication): Session | undefined {
+    if (publication.qos > 0 && this.durable) return undefined; // comes by `dispatch` once logged
     const member = this.#pick(publication.qos);
     const { metrics } = this.space.broker;
     if (member === undefined) {
       metrics.droppedNoMember++;
-      return;
+      return undefined;
     }
     const { delivery } = member;
     const qos = effectiveQos(publication.qos, delivery.qos);
     const retain = delivery.retainAsPublished && publication.retain;
     if (qos === 0) deliverQos0(delivery, publication, retain);
     else deliverTransient(delivery, publication, qos, retain, this);
+    return delivery.session.congested ? delivery.session : undefined;
   }
 
   /** A logged message, committed; `before` is the position committed before it. */
@@ -290,6 +294,6 @@ export class SharedGroup {
 function takes(member: Subscription, qos: Qos): boolean {
   const { session } = member.delivery;
   const { connection } = session;
-  if (connection === undefined || connection.full) return false;
+  if (connection === undefined || connection.congested) return false;
   return qos === 0 || (session.windowOpen && session.pendingCount === 0);
 }

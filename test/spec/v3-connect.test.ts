@@ -42,6 +42,13 @@ for (const [name, bytes] of Object.entries(BEFORE_CONNECT)) {
   });
 }
 
+test('[MQTT-3.1.0-1] what looks like CONNECT but for its type closes the connection', async (t) => {
+  for (const firstByte of [0x00, 0x20, 0x30, 0x32, 0x62, 0x82, 0xa2, 0xc0, 0xe0, 0xf0]) {
+    const bytes = connectBytes({ firstByte, payload: [field(unique())] });
+    assert.deepEqual(await expectRefusal(t, broker, bytes), [], `0x${firstByte.toString(16)}`);
+  }
+});
+
 for (const version of [3, 4] as const) {
   test(`[MQTT-3.1.0-2] v${version}: a second CONNECT drops the client, its will goes out`, async (t) => {
     const topic = unique('will/');

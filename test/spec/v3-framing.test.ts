@@ -230,6 +230,26 @@ for (const [name, bytes] of Object.entries(MALFORMED)) {
   test(`[MQTT-4.8.0-1] ${name} closes the connection`, (t) => expectCut(t, broker, bytes));
 }
 
+test('[MQTT-4.8.0-1] malformed packets close the connection also when they come byte by byte', async (t) => {
+  for (const [name, bytes] of Object.entries(MALFORMED)) {
+    const client = await broker.connect(t);
+    for (const byte of bytes) {
+      await new Promise((resolve) => client.stream.write(Buffer.from([byte]), resolve));
+    }
+    assert.deepEqual(await client.closed(), [], name);
+  }
+});
+
+test('[MQTT-4.8.0-1] a Remaining Length of five bytes closes at its fourth, whatever follows', async (t) => {
+  const bystander = await broker.connect(t);
+  const client = await broker.connect(t);
+  for (const bytes of ['30', '80', '80', '80', '80']) {
+    client.sendBytes(bytes);
+    await bystander.nothing();
+  }
+  assert.deepEqual(await client.closed(), []);
+});
+
 test('[MQTT-4.8.0-1] a Remaining Length longer than needed is read or closes, nothing else', async (t) => {
   const client = await broker.connect(t);
   client.sendBytes('c0 80 00');

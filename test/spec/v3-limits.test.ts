@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   connectRaw,
   field,
@@ -125,5 +126,13 @@ test('3.1.4: a connection without CONNECT is closed in time, and so is one that 
 
   assert.deepEqual(await silent.closed(60_000), []);
   assert.deepEqual(await dawdling.closed(60_000), []);
+  await client.nothing();
+});
+
+test('[MQTT-3.1.2-24] silence beyond the keep alive, but below 1.5 of it, is tolerated', async (t) => {
+  const broker = await startBroker(t);
+  const client = await connectRaw({ port: broker.port, t, keepalive: 4 });
+  // The silence is what is tested, not a wait for something.
+  await delay(4_500);
   await client.nothing();
 });

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  connectBytes,
   expectCut,
   field,
   hex,
@@ -124,6 +125,35 @@ test('[MQTT-3.8.4-3] replacing a subscription interrupts no flow of messages', a
   }
   for (let i = 0; i < 200; i += 10) await client.first('suback', 1000 + i);
   await client.nothing();
+});
+
+test('[MQTT-3.8.4-3] subscribing again while messages wait loses none of them', async (t) => {
+  const topic = unique('t/');
+  const clientId = unique();
+  const publisher = await broker.connect(t);
+  const before = await broker.connect(t, { clientId, clean: false });
+  await before.subscribe(topic, 1);
+  await before.disconnect();
+  const count = 3_000;
+  for (let i = 0; i < count; i++) publisher.sendPublish(topic, String(i), { qos: 1 });
+  for (let i = 0; i < count; i++) await publisher.next('puback');
+
+  // As most clients do: the subscriptions are made again with every connection.
+  const after = await broker.open(t);
+  const subscribe = packet(0x82, u16(5), field(topic), hex('01'));
+  after.sendBytes(
+    Buffer.concat([connectBytes({ flags: 0, payload: [field(clientId)] }), subscribe]),
+  );
+
+  assert.equal((await after.next('connack')).sessionPresent, true);
+  for (let i = 0; i < count; i++) {
+    const got = await after.first('publish');
+    assert.equal(got.payload?.toString(), String(i));
+    if (i === 500) after.sendBytes(subscribe);
+    after.send({ cmd: 'puback', messageId: got.messageId });
+  }
+  for (let i = 0; i < 2; i++) await after.first('suback', 5);
+  await after.nothing();
 });
 
 test('[MQTT-3.8.4-3] a filter is the same only if it is the same text', async (t) => {

@@ -398,3 +398,77 @@ test('[MQTT-4.4.0-1] what is sent again comes before what is new', async (t) => 
   }
   await nothingReaches(second, publisher);
 });
+
+test('[MQTT-4.4.0-1] [MQTT-3.1.4-3] a takeover goes on with what was open on the old connection', async (t) => {
+  const topic = unique('d/');
+  const publisher = await connectClient(t, broker.port);
+  const options = lasting();
+  const first = await connectClient(t, broker.port, options);
+  await first.subscribe(topic, 2);
+  for (const qos of [1, 2, 2]) await publisher.publish(topic, `q${qos}`, { qos });
+  const open = [await first.message(), await first.message(), await first.message()];
+  const released = open.pop();
+  first.ack('pubrec', released?.packetId ?? 0);
+  await first.next('pubrel');
+
+  const second = await connectClient(t, broker.port, options);
+
+  const again = [await second.next(), await second.next(), await second.next()];
+  const publishes = again.filter((packet) => packet.type === 'publish');
+  assert.deepEqual(
+    publishes.map((one) => [one.packetId, one.payload, one.dup]),
+    open.map((one) => [one.packetId, one.payload, true]),
+  );
+  const pubrel = again.find((packet) => packet.type === 'pubrel');
+  assert.equal(pubrel?.packetId, released?.packetId);
+  await second.idle();
+});
+
+for (const [what, later] of [
+  ['still there', undefined],
+  ['replaced', 'newer'],
+  ['deleted', ''],
+] as const) {
+  test(`[MQTT-4.4.0-1] [MQTT-3.3.1-9] a retained message left open comes again as it was, ${what} meanwhile`, async (t) => {
+    const topic = unique('d/');
+    const publisher = await connectClient(t, broker.port);
+    await publisher.publish(topic, 'stored', { qos: 2, retain: true });
+    const options = lasting();
+    const first = await connectClient(t, broker.port, options);
+    await first.subscribe(topic, 2, { subscriptionIds: [6] });
+    const message = await first.message();
+    first.drop();
+    await first.hungUp();
+    if (later !== undefined) await publisher.publish(topic, later, { qos: 1, retain: true });
+
+    const second = await connectClient(t, broker.port, options);
+
+    const again = await second.message();
+    assert.deepEqual(
+      [again.packetId, again.payload, again.qos, again.dup, again.retain],
+      [message.packetId, 'stored', 2, true, true],
+    );
+    await second.settle(again);
+    if (later !== undefined) assert.equal((await second.receive()).payload, later);
+    await nothingReaches(second, publisher);
+  });
+}
+
+test('[MQTT-4.3.2-4] [MQTT-4.5.0-1] large payloads keep every byte, live and for an absent client', async (t) => {
+  const topic = unique('d/');
+  const publisher = await connectClient(t, broker.port);
+  const options = lasting();
+  const first = await connectClient(t, broker.port, options);
+  await first.subscribe(topic, 2);
+  const payload = Buffer.from(Array.from({ length: 1_500_000 }, (_, index) => (index * 7) % 251));
+  await publisher.publish(topic, payload, { qos: 2 });
+  assert.ok((await first.receive()).payloadBytes.equals(payload));
+  await first.idle();
+  await first.disconnect();
+
+  await publisher.publish(topic, payload, { qos: 1 });
+  const second = await connectClient(t, broker.port, options);
+
+  assert.ok((await second.receive()).payloadBytes.equals(payload));
+  await nothingReaches(second, publisher);
+});

@@ -164,6 +164,31 @@ test('[MQTT-3.3.4-7] one QoS 2 message more than the broker announced: DISCONNEC
   await client.disconnected(0x93);
 });
 
+for (const qos of [1, 2]) {
+  test(`[MQTT-3.3.4-7] [MQTT-3.3.4-1] a full window of QoS ${qos} messages that have to reach the disk`, async (t) => {
+    const topic = unique('f/');
+    const options = { cleanStart: false, properties: { sessionExpiry: 60 } };
+    const absent = await connectClient(t, broker.port, { ...options, clientId: unique('c') });
+    await absent.subscribe(topic, 2);
+    await absent.disconnect();
+    const client = await connectClient(t, broker.port, { ...options, clientId: unique('c') });
+    const most = Math.min(client.connack?.properties.receiveMaximum ?? 500, 2_000);
+
+    for (let id = 1; id <= most; id++) client.sendPublish(topic, String(id), { qos, packetId: id });
+
+    for (let id = 1; id <= most; id++) {
+      const packet = await client.next(qos === 1 ? 'puback' : 'pubrec');
+      assert.deepEqual([packet.packetId, packet.reason], [id, 0]);
+      if (qos === 2) client.release(id);
+    }
+    for (let id = 1; qos === 2 && id <= most; id++) {
+      assert.equal((await client.next('pubcomp')).packetId, id);
+    }
+    const back = await connectClient(t, broker.port, { ...options, clientId: absent.clientId });
+    for (let id = 1; id <= most; id++) assert.equal((await back.receive()).payload, String(id));
+  });
+}
+
 test('[MQTT-3.3.4-7] repeats of an open id count once, QoS 0 not at all', async (t) => {
   const topic = unique('f/');
   const client = await connectClient(t, broker.port);

@@ -331,3 +331,29 @@ test('[MQTT-3.8.4-3] subscribing again to a shared filter changes its QoS, and i
   assert.equal((await client.receive()).qos, 1);
   await nothingReaches(client, client);
 });
+
+test('[MQTT-4.8.2-1] messages for a group whose members are all away wait for one of them', async (t) => {
+  const topic = unique('s/');
+  const publisher = await connectClient(t, broker.port);
+  const ids = [unique('c'), unique('c')];
+  const properties = { sessionExpiry: 60 };
+  for (const clientId of ids) {
+    const member = await connectClient(t, broker.port, { clientId, properties });
+    await member.subscribe(`$share/group/${topic}`, 1);
+    await member.disconnect();
+  }
+  for (let count = 0; count < 20; count++) {
+    assert.equal(await publisher.publish(topic, String(count), { qos: 1 }), 0);
+  }
+
+  const seen: string[] = [];
+  for (const clientId of ids) {
+    const member = await connectClient(t, broker.port, { clientId, cleanStart: false, properties });
+    seen.push(...(await drain(member, publisher)));
+  }
+
+  assert.deepEqual(
+    seen.map(Number).sort((a, b) => a - b),
+    Array.from({ length: 20 }, (_, index) => index),
+  );
+});

@@ -347,3 +347,20 @@ test('[MQTT-3.8.4-1] a message may not be lost between SUBACK and the first publ
     client.drop();
   }
 });
+
+test('[MQTT-3.8.4-1] [MQTT-3.10.4-4] User Properties on requests are taken and change nothing', async (t) => {
+  const topic = unique('s/');
+  const userProperties = [
+    ['a', 'b'],
+    ['a', 'b'],
+  ] as const;
+  const client = await connectClient(t, broker.port, { properties: { userProperties } });
+
+  client.send(subscribePacket(1, [[topic, 1]], { userProperties }));
+  assert.deepEqual((await client.next('suback')).reasons, [1]);
+  await client.publish(topic, 'x', { qos: 1 });
+  assert.deepEqual((await client.receive()).properties, {});
+  client.send(unsubscribePacket(2, [topic], { userProperties }));
+
+  assert.deepEqual((await client.next('unsuback')).reasons, [0]);
+});

@@ -1,0 +1,210 @@
+/** What is written of a session is what is read again. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { openMemoryEngine } from '#adapters/memory';
+import { systemClock } from '#base';
+import { Inflight } from './inflight.ts';
+import type { InstanceSpace } from './instance-space.ts';
+import { Session } from './session.ts';
+import {
+  EXPIRY_BUCKET_MS,
+  expiryMs,
+  NEVER_EXPIRES,
+  SessionStore,
+  type StoredSession,
+} from './session-store.ts';
+import { createSubscription } from './subscription.ts';
+
+function openStore(): SessionStore {
+  return new SessionStore(openMemoryEngine({ clock: systemClock }).store);
+}
+
+function createSession(key: string, dispatched = 0): Session {
+  const space = { dispatched } as InstanceSpace; // all that is written of it
+  return new Session(space, key, key, 300);
+}
+
+/** Writes and waits until that is durable. */
+function durable(write: (settled: { settled(fault: unknown): void }) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    write({
+      settled: (fault) => (fault === undefined ? resolve() : reject(new Error(String(fault)))),
+    });
+  });
+}
+
+const anyDelivery = fc.record({
+  state: fc.constantFrom(1 as const, 2 as const, 3 as const),
+  position: fc.maxSafeNat(),
+  topic: fc.option(
+    fc.oneof(
+      fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }),
+      fc.constant('x'.repeat(65_535)),
+    ),
+    { nil: undefined },
+  ),
+});
+
+test('property: a cursor comes back with its position, its deliveries and their order', async () => {
+  const store = openStore();
+  let count = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(anyDelivery, { maxLength: 12 }),
+      fc.integer({ min: 1, max: 0xffff }),
+      fc.maxSafeNat(),
+      async (deliveries, lastId, next) => {
+        const session = createSession(`default/c${++count}`);
+        session.live = false;
+        session.next = next;
+        session.inflight.lastId = lastId;
+        const expected = deliveries.map(({ state, position, topic }) => {
+          const id = session.inflight.take(state, position);
+          if (topic !== undefined) (session.retainedInflight ??= new Map()).set(id, topic);
+          return { id, state, position, topic };
+        });
+
+        await durable((settled) => store.writeCursor(session, settled));
+        const read = await store.readCursor(session.key);
+
+        assert.deepEqual(read, {
+          next,
+          lastId: session.inflight.lastId,
+          deliveries: expected,
+        });
+        const again = new Inflight();
+        for (const { id, state, position } of read!.deliveries) again.restore(id, state, position);
+        again.lastId = read!.lastId;
+        assert.deepEqual(again.list(), session.inflight.list());
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test('a session that is live stands where its instance has got to, and never goes back', async () => {
+  const store = openStore();
+  const session = createSession('default/live', 500);
+
+  session.next = 100;
+  await durable((settled) => store.writeCursor(session, settled));
+  assert.equal((await store.readCursor(session.key))?.next, 500);
+  session.next = 900;
+  await durable((settled) => store.writeCursor(session, settled));
+  assert.equal((await store.readCursor(session.key))?.next, 900);
+  session.live = false;
+  session.next = 100;
+  await durable((settled) => store.writeCursor(session, settled));
+  assert.equal((await store.readCursor(session.key))?.next, 100);
+});
+
+test('property: subscriptions come back as they were', async () => {
+  const store = openStore();
+  const anyStored = fc.record(
+    {
+      text: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 30 }),
+      qos: fc.constantFrom(0 as const, 1 as const, 2 as const),
+      noLocal: fc.boolean(),
+      retainAsPublished: fc.boolean(),
+      identifier: fc.constantFrom(0, 1, 268_435_455),
+      since: fc.maxSafeNat(),
+    },
+    { noNullPrototype: true },
+  );
+  const unique = fc.uniqueArray(anyStored, { selector: ({ text }) => text, maxLength: 10 });
+  await fc.assert(
+    fc.asyncProperty(unique, async (subscriptions) => {
+      const session = createSession('default/s');
+      for (const stored of subscriptions) {
+        session.subscriptions.set(stored.text, createSubscription(session, stored));
+      }
+      await durable((settled) => store.write(session, 1_700_000_000_123, settled));
+      const expected: StoredSession = {
+        expirySeconds: 300,
+        disconnectedMs: 1_700_000_000_123,
+        subscriptions,
+      };
+      assert.deepEqual(await store.read('default/s'), expected);
+    }),
+    { numRuns: 40 },
+  );
+});
+
+describe('names that look like others', () => {
+  const keys = [
+    'default/a',
+    'default/a\u0001',
+    'default/a\u00015',
+    'default/',
+    'default/a\u000112',
+  ];
+
+  test('packet ids received belong to one session each', async () => {
+    const store = openStore();
+    const ids = (index: number): number[] => [index + 1, index + 100, 0xffff];
+    for (const [index, key] of keys.entries()) {
+      const session = createSession(key);
+      for (const id of ids(index)) {
+        await store.inbound.put(store.inboundKey(session, id), Buffer.alloc(0));
+      }
+    }
+
+    for (const [index, key] of keys.entries()) {
+      const read = (await store.readInbound(key)).sort((a, b) => a - b);
+      assert.deepEqual(read, ids(index), JSON.stringify(key));
+    }
+  });
+
+  test('removing one leaves the others alone', async () => {
+    const store = openStore();
+    for (const key of keys) {
+      const session = createSession(key);
+      store.write(session, 0);
+      store.writeCursor(session);
+      await store.inbound.put(store.inboundKey(session, 5), Buffer.alloc(0));
+    }
+
+    await durable((settled) => store.remove(keys[0]!, [5], settled));
+
+    assert.equal(await store.read(keys[0]!), undefined);
+    assert.equal(await store.readCursor(keys[0]!), undefined);
+    assert.deepEqual(await store.readInbound(keys[0]!), []);
+    for (const key of keys.slice(1)) {
+      assert.notEqual(await store.read(key), undefined);
+      assert.notEqual(await store.readCursor(key), undefined);
+      assert.deepEqual(await store.readInbound(key), [5]);
+    }
+    const left: string[] = [];
+    for await (const { key } of store.all()) left.push(key);
+    assert.deepEqual(left.sort(), keys.slice(1).sort());
+  });
+});
+
+describe('expiries', () => {
+  test('are found by their bucket, each with its own time', async () => {
+    const store = openStore();
+    const at = (bucket: number, offsetMs: number): number => bucket * EXPIRY_BUCKET_MS + offsetMs;
+    store.setExpiry('default/a', at(7, 0));
+    store.setExpiry('default/b', at(7, EXPIRY_BUCKET_MS - 1));
+    store.setExpiry('default/c/7', at(8, 0));
+    store.setExpiry('default/gone', at(7, 5));
+    store.setExpiry('default/d', at(70, 3));
+    store.clearExpiry('default/gone', at(7, 5));
+
+    const found: unknown[] = [];
+    await durable((settled) => store.inbound.write('x', undefined, settled));
+    for await (const one of store.expiring(at(7, 0))) found.push([one.key, one.atMs]);
+
+    assert.deepEqual(found.sort(), [
+      ['default/a', at(7, 0)],
+      ['default/b', at(7, EXPIRY_BUCKET_MS - 1)],
+    ]);
+  });
+
+  test('are counted from the disconnection, or never come', () => {
+    assert.equal(expiryMs(60, 1_000), 61_000);
+    assert.equal(expiryMs(NEVER_EXPIRES - 1, 0), (NEVER_EXPIRES - 1) * 1_000);
+    assert.equal(expiryMs(NEVER_EXPIRES, 1_000), undefined);
+  });
+});
