@@ -33,6 +33,12 @@ export class PendingAck {
   }
 }
 
+/** First bytes of the acknowledgements we send. */
+export const PUBACK = 0x40;
+export const PUBREC = 0x50;
+export const PUBREL = 0x62;
+export const PUBCOMP = 0x70;
+
 const SLAB_BYTES = 32 * 1024;
 
 /** Writes short acknowledgements side by side, for all connections. */
@@ -73,15 +79,15 @@ function writeRefusal(
 export class AckQueue {
   #head: PendingAck | undefined = undefined;
   #tail: PendingAck | undefined = undefined;
-  /** Publishes taken and not acknowledged yet: they count against our Receive Maximum. */
-  count = 0;
+  /** QoS 1 publishes taken and not acknowledged yet: they count against our Receive Maximum. */
+  pubackCount = 0;
 
   get empty(): boolean {
     return this.#head === undefined;
   }
 
   push(ack: PendingAck): void {
-    this.count++;
+    if (ack.firstByte === PUBACK) this.pubackCount++;
     if (this.#tail === undefined) this.#head = ack;
     else this.#tail.next = ack;
     this.#tail = ack;
@@ -92,7 +98,7 @@ export class AckQueue {
     let ack = this.#head;
     while (ack?.ready === true) {
       writer.write(ack.connection, ack.firstByte, ack.packetId, ack.reason);
-      this.count--;
+      if (ack.firstByte === PUBACK) this.pubackCount--;
       ack = ack.next;
     }
     this.#head = ack;

@@ -12,6 +12,7 @@ import type { Caller, Exchange } from '#identity';
 import type { ConnectPacket, ProtocolVersion } from '#wire';
 import { AckQueue, type PendingAck } from './acks.ts';
 import type { Broker } from './broker.ts';
+import { peekVersion } from './connect-version.ts';
 import { Outbox } from './outbox.ts';
 import type { Session } from './session.ts';
 import type { TopicEntry } from './topic-cache.ts';
@@ -167,7 +168,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
           return packets;
         }
       }
-      if (complete && !this.#sizeAllowed(chunk[at]!, bodyStart - at + size)) return packets;
+      if (complete && !this.#sizeAllowed(chunk, at, bodyStart, size)) return packets;
       const end = bodyStart + size;
       if (!complete || end > length) {
         this.#startPartial(chunk, at, complete ? end - at : 0);
@@ -192,14 +193,16 @@ export class Connection extends Timer implements Endpoint, Flushable {
   }
 
   /** [MQTT-3.2.2-15] and the smaller bound before a client is known. */
-  #sizeAllowed(firstByte: number, size: number): boolean {
+  #sizeAllowed(bytes: Buffer, start: number, bodyStart: number, bodySize: number): boolean {
     const { limits } = this.broker;
+    const size = bodyStart - start + bodySize;
     if (this.state === ConnectionState.fresh) {
-      if (firstByte !== 0x10) {
+      if (bytes[start] !== 0x10) {
         this.broker.violated(this, 'protocolError', 'the first packet is not CONNECT');
         return false; // [MQTT-3.1.0-1]
       }
-      if (size <= Math.min(limits.connectPacketBytesMax, limits.packetBytesMax + 1024)) return true;
+      if (size <= Math.min(limits.connectPacketBytesMax, limits.packetBytesMax)) return true;
+      peekVersion(this, bytes, bodyStart);
     } else if (size <= limits.packetBytesMax) return true;
     this.broker.violated(this, 'packetTooLarge', `a packet of ${size} bytes`);
     return false;
@@ -258,7 +261,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
     let size = 0;
     for (let i = last; i >= 1; i--) size = size * 128 + (bytes[i]! & 0x7f);
     this.#partialSize = this.#partialFill + size;
-    return this.#sizeAllowed(bytes[0]!, this.#partialSize);
+    return this.#sizeAllowed(bytes, 0, this.#partialFill, size);
   }
 
   #growPartial(fill: number): boolean {

@@ -8,13 +8,13 @@
  */
 import type { Fault } from '#base';
 import type { Settled } from '#ports';
+import { PUBREL } from './acks.ts';
 import type { Broker } from './broker.ts';
 import { ConnectionState, type Connection } from './connection.ts';
 import { send } from './delivery.ts';
 import type { Session, UnsentDelivery } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 
-export const PUBREL = 0x62;
 /** Cursors written in one go before others get their turn. */
 const SLICE = 10_000;
 

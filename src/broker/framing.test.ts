@@ -21,7 +21,7 @@ type Bytes = Buffer;
 const TOPICS = ['a', 'a/b', '$x/y', 'long/topic/é'];
 const PING = Buffer.from('c000', 'hex');
 /** Ends of a stream that no broker may take, each on its own. */
-const VIOLATIONS = ['0000', '3600', 'c0ffffffff7f', '1000', '320600016100', '8000', 'f101'];
+const VIOLATIONS = ['0000', '3600', 'c0ffffffff7f', '1000', '32050001610000', '8000', 'f10118'];
 
 function encode(packet: object, version: Version): Bytes {
   return generate(packet as Packet, { protocolVersion: version });
@@ -183,7 +183,6 @@ async function run(t: TestContext, stream: Stream, sizes: readonly number[]): Pr
   const result = {
     talker: talker.bytes.toString('hex'),
     bystander: bystander.bytes.toString('hex'),
-    packets: broker.metrics.packetsReceived,
     violations: broker.metrics.protocolViolations,
     partialBytes: broker.partialBytes,
     bugs: broker.metrics.bugs,
@@ -240,6 +239,37 @@ describe('CONNECT', () => {
     assert.equal(ear.bytes.length, 0);
     assert.equal(broker.metrics.protocolViolations, 1);
   });
+});
+
+test('what was said before a violation, and why it is the end, is sent though the socket is full', async (t) => {
+  const broker = await openLocalBroker(t);
+  const ear = new Ear(broker);
+  ear.stream.write(connect(5, 'c'));
+  await ear.until((one) => one.frames.length === 1);
+  const subscriptions = [{ topic: 'a', qos: 0 }];
+
+  // Two chunks in one turn: the second is handled before the socket has taken the first answer.
+  ear.stream.write(encode({ cmd: 'subscribe', messageId: 9, subscriptions }, 5));
+  ear.stream.write(Buffer.from('0000', 'hex'));
+
+  await ear.until(() => false); // until it is closed
+  assert.deepEqual(
+    ear.frames.slice(1).map((frame) => frame[0]),
+    [0x90, 0xe0],
+  );
+});
+
+test('every packet is counted, also the last one, and the ones that came with it', async (t) => {
+  const broker = await openLocalBroker(t);
+  const ear = new Ear(broker);
+
+  ear.stream.write(connect(4, 'c'));
+  await ear.until((one) => one.frames.length === 1);
+  ear.stream.write(Buffer.concat([PING, PING, Buffer.from('e000', 'hex')]));
+
+  await ear.until(() => false); // until it is closed
+  assert.equal(ear.pingCount(), 2);
+  assert.equal(broker.metrics.packetsReceived, 4);
 });
 
 test('a client that does not read gets everything once it does', async (t) => {

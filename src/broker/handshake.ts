@@ -25,6 +25,7 @@ import {
   isReasonAllowed,
 } from '#wire';
 import { Block, type Connection, ConnectionState } from './connection.ts';
+import { setVersion } from './connect-version.ts';
 import { pump } from './pump.ts';
 import { NEVER_EXPIRES } from './session-store.ts';
 
@@ -69,12 +70,6 @@ export function receiveConnect(
     broker.metrics.overloadRefusals++;
     refuseConnect(connection, { refused: busy, detail: FAULTS[busy].text });
   }
-}
-
-function setVersion(connection: Connection, version: 3 | 4 | 5): void {
-  connection.version = version;
-  connection.version5 = version === 5;
-  connection.versionKnown = true;
 }
 
 function settle(connection: Connection, work: Promise<void>): void {

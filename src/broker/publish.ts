@@ -9,7 +9,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { isTopicName, isValidUtf8, type Qos, readPublishProperties } from '#wire';
-import type { PendingAck } from './acks.ts';
+import { type PendingAck, PUBACK, PUBREC } from './acks.ts';
 import { Commit } from './commit.ts';
 import { Block, type Connection } from './connection.ts';
 import { deliverQos0, deliverTransient, effectiveQos } from './delivery.ts';
@@ -20,8 +20,6 @@ import type { Route } from './route.ts';
 import type { Session } from './session.ts';
 import { sameBytes, type TopicEntry } from './topic-cache.ts';
 
-export const PUBACK = 0x40;
-export const PUBREC = 0x50;
 const NO_MATCHING_SUBSCRIBERS = 0x10;
 const NOT_AUTHORIZED = 0x87;
 const PAYLOAD_FORMAT_INVALID = 0x99;
@@ -193,7 +191,7 @@ function take(
     return;
   }
   if (qos > 0 && connection.version5) {
-    const open = connection.acks.count + (session.inbound?.size ?? 0);
+    const open = connection.acks.pubackCount + (session.inbound?.size ?? 0);
     if (open >= broker.limits.receiveMaximum) {
       return broker.violated(connection, 'receiveMaximum', `${open + 1} publishes are open`);
     }

@@ -6,15 +6,14 @@
  */
 import { Fault } from '#base';
 import { type AckType, decodeAck, decodeAuth, decodeDisconnect, PacketType, PINGRESP } from '#wire';
+import { PUBCOMP, PUBREL } from './acks.ts';
 import { type Connection, ConnectionState } from './connection.ts';
-import { PUBREL } from './cursor-writer.ts';
 import { receiveAuth, receiveConnect } from './handshake.ts';
 import { InflightState } from './inflight.ts';
 import { receivePublish } from './publish.ts';
 import type { Session } from './session.ts';
 import { receiveSubscribe, receiveUnsubscribe } from './subscribe.ts';
 
-const PUBCOMP = 0x70;
 const PACKET_ID_NOT_FOUND = 0x92;
 const DISCONNECT_WITH_WILL = 0x04;
 const PINGRESP_BYTES = Buffer.from(PINGRESP);
@@ -183,7 +182,9 @@ function receivePubrel(connection: Connection, session: Session, id: number): vo
 
 function finish(connection: Connection, session: Session, id: number): void {
   session.inflight.advance(id, InflightState.free);
-  session.retainedInflight?.delete(id);
+  if (session.retainedInflight?.delete(id) === true) {
+    connection.broker.sessions.forgetRetained(session, id);
+  }
   settleLease(session, id);
   if (session.durable) connection.broker.markDirty(session);
 }

@@ -3,8 +3,8 @@
  * original order, before anything new [MQTT-4.4.0-1] [MQTT-4.6.0-1].
  */
 import type { LogEntry } from '#ports';
+import { PUBREL } from './acks.ts';
 import type { Connection } from './connection.ts';
-import { PUBREL } from './cursor-writer.ts';
 import { effectiveQos, fits, send } from './delivery.ts';
 import { InflightState } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
@@ -49,7 +49,7 @@ async function fetchAll(session: Session, items: readonly StoredDelivery[]): Pro
   const found: Found[] = [];
   for (const item of items) {
     if (item.topic === undefined) found.push(byPosition.get(item));
-    else found.push(await session.space.retained.get(item.topic));
+    else found.push(await session.space.broker.sessions.readRetained(session, item.id));
   }
   return found;
 }
@@ -65,7 +65,7 @@ function again(session: Session, connection: Connection, item: StoredDelivery, f
     return;
   }
   if (found === undefined) {
-    // Retention or a newer retained message took it: nothing is left to send.
+    // Retention took it: nothing is left to send.
     session.inflight.advance(item.id, InflightState.free);
     return;
   }

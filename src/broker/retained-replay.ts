@@ -82,7 +82,7 @@ export class RetainedReplay implements RetainedWatcher {
     else this.#sendDurable(message);
   }
 
-  /** Not in the log: should the client reconnect before it answers, the topic says what it was. */
+  /** Not in the log: kept apart, should the client reconnect before it answers. */
   #sendDurable(message: KeptMessage): void {
     const session = this.#session;
     const connection = session.connection!;
@@ -92,7 +92,9 @@ export class RetainedReplay implements RetainedWatcher {
     const qos = effectiveQos(message.qos, delivery.qos);
     sendWithId(delivery, publication, qos, true, 0);
     session.retainedInflight ??= new Map();
-    session.retainedInflight.set(session.inflight.lastId, message.topic);
+    const id = session.inflight.lastId;
+    session.retainedInflight.set(id, message.topic);
+    session.space.broker.sessions.keepRetained(session, id, message);
     session.space.broker.markDirty(session);
   }
 

@@ -69,29 +69,28 @@ export class RetainedMessages {
   }
 }
 
-function encodeRetained(publication: Publication): Buffer {
-  const publisher = Buffer.from(publication.publisherId);
-  const propertiesSize = publication.propertiesEnd - publication.propertiesStart;
-  const payloadSize = publication.payloadEnd - publication.payloadStart;
-  const row = Buffer.allocUnsafe(HEAD_BYTES + publisher.length + propertiesSize + payloadSize);
-  row[0] = publication.qos;
-  row.writeDoubleBE(publication.acceptedMs, 1);
-  row.writeDoubleBE(publication.expiresMs, 9);
+/** What a row holds. */
+export function encodeRetained(message: Publication | KeptMessage): Buffer {
+  const kept = message instanceof KeptMessage;
+  const publisher = Buffer.from(kept ? message.publisher : message.publisherId);
+  const properties = kept ? message.properties : message.propertyBytes;
+  const payload = kept ? message.payload : message.payloadBytes;
+  const row = Buffer.allocUnsafe(
+    HEAD_BYTES + publisher.length + properties.length + payload.length,
+  );
+  row[0] = message.qos;
+  row.writeDoubleBE(message.acceptedMs, 1);
+  row.writeDoubleBE(message.expiresMs, 9);
   row.writeUInt16BE(publisher.length, 17);
-  row.writeUInt32BE(propertiesSize, 19);
+  row.writeUInt32BE(properties.length, 19);
   let at = HEAD_BYTES;
   at += publisher.copy(row, at);
-  at += publication.properties.copy(
-    row,
-    at,
-    publication.propertiesStart,
-    publication.propertiesEnd,
-  );
-  publication.payload.copy(row, at, publication.payloadStart, publication.payloadEnd);
+  at += properties.copy(row, at);
+  payload.copy(row, at);
   return row;
 }
 
-function decodeRetained(topic: string, value: Uint8Array): KeptMessage {
+export function decodeRetained(topic: string, value: Uint8Array): KeptMessage {
   const row = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   const publisherEnd = HEAD_BYTES + row.readUInt16BE(17);
   const propertiesEnd = publisherEnd + row.readUInt32BE(19);

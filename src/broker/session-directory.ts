@@ -102,7 +102,10 @@ export class SessionDirectory {
     this.#returnLeases(session, stays);
     if (!stays) {
       session.space.endSession(session);
-      if (session.durable) sessions.remove(session.key, session.inbound ?? []);
+      if (session.durable) {
+        const { inbound = [], retainedInflight } = session;
+        sessions.remove(session.key, { inbound, retained: retainedInflight?.keys() ?? [] });
+      }
       wills.connectionClosed(connection, 0);
       return;
     }
@@ -181,8 +184,8 @@ export class SessionDirectory {
     const { sessions, wills } = this.#broker;
     this.#clearExpiry(key, stored);
     space.uncountOffline(stored.subscriptions);
-    const inbound = await sessions.readInbound(key);
-    await this.#settled((settled) => sessions.remove(key, inbound, settled));
+    const ids = await sessions.readIds(key);
+    await this.#settled((settled) => sessions.remove(key, ids, settled));
     wills.sessionEnded(key);
   }
 
@@ -209,8 +212,8 @@ export class SessionDirectory {
       session.inflight.lastId = cursor.lastId;
       session.resend = [...cursor.deliveries];
     }
-    const inbound = await sessions.readInbound(session.key);
-    if (inbound.length > 0) session.inbound = new Set(inbound);
+    const inbound = new Set((await sessions.readIds(session.key)).inbound);
+    if (inbound.size > 0) session.inbound = inbound;
     if (stored.subscriptions.length === 0 && cursor === undefined) session.live = true;
   }
 

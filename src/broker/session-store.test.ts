@@ -151,7 +151,7 @@ describe('names that look like others', () => {
     }
 
     for (const [index, key] of keys.entries()) {
-      const read = (await store.readInbound(key)).sort((a, b) => a - b);
+      const read = [...(await store.readIds(key)).inbound].sort((a, b) => a - b);
       assert.deepEqual(read, ids(index), JSON.stringify(key));
     }
   });
@@ -165,15 +165,15 @@ describe('names that look like others', () => {
       await store.inbound.put(store.inboundKey(session, 5), Buffer.alloc(0));
     }
 
-    await durable((settled) => store.remove(keys[0]!, [5], settled));
+    await durable((settled) => store.remove(keys[0]!, { inbound: [5], retained: [] }, settled));
 
     assert.equal(await store.read(keys[0]!), undefined);
     assert.equal(await store.readCursor(keys[0]!), undefined);
-    assert.deepEqual(await store.readInbound(keys[0]!), []);
+    assert.deepEqual([...(await store.readIds(keys[0]!)).inbound], []);
     for (const key of keys.slice(1)) {
       assert.notEqual(await store.read(key), undefined);
       assert.notEqual(await store.readCursor(key), undefined);
-      assert.deepEqual(await store.readInbound(key), [5]);
+      assert.deepEqual([...(await store.readIds(key)).inbound], [5]);
     }
     const left: string[] = [];
     for await (const { key } of store.all()) left.push(key);

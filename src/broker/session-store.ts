@@ -6,12 +6,15 @@
  * | `sessions` | session | subscriptions and expiry (JSON) |
  * | `cursors` | session | log position, and every delivery in flight |
  * | `inbound` | session, packet id | a QoS 2 publish received and not released |
+ * | `retained-inflight` | session, packet id | a retained message on its way to the client |
  * | `wills` | session | the will of a connection, until it is sent or cancelled (JSON) |
  * | `expiries` | bucket of time, session | when an offline session ends |
  * | `groups` | group | log position of a durable shared group, and what is not acknowledged |
  */
 import type { Position, Settled, Store, Table } from '#ports';
 import { InflightState, type State } from './inflight.ts';
+import type { KeptMessage } from './kept-message.ts';
+import { decodeRetained, encodeRetained } from './retained.ts';
 import type { Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 import type { StoredSubscription } from './subscription.ts';
@@ -46,17 +49,24 @@ export interface StoredGroup {
   readonly outstanding: readonly Position[];
 }
 
+export interface StoredIds {
+  readonly inbound: Iterable<number>;
+  readonly retained: Iterable<number>;
+}
+
 export class SessionStore {
   readonly inbound: Table;
   readonly #sessions: Table;
   readonly #cursors: Table;
   readonly #expiries: Table;
+  readonly #retained: Table;
   readonly #groups: Table;
 
   constructor(store: Store) {
     this.inbound = store.table('inbound');
     this.#sessions = store.table('sessions');
     this.#cursors = store.table('cursors');
+    this.#retained = store.table('retained-inflight');
     this.#expiries = store.table('expiries');
     this.#groups = store.table('groups');
   }
@@ -86,9 +96,10 @@ export class SessionStore {
     this.#sessions.write(key, Buffer.from(JSON.stringify(stored)));
   }
 
-  /** Removes all that is kept of a session; `inbound` are the packet ids it has there. */
-  remove(key: string, inbound: Iterable<number>, settled?: Settled): void {
-    for (const id of inbound) this.inbound.write(`${key}\u0001${id}`, undefined);
+  /** Removes all that is kept of a session; `ids` are those it has rows for. */
+  remove(key: string, ids: StoredIds, settled?: Settled): void {
+    for (const id of ids.inbound) this.inbound.write(`${key}\u0001${id}`, undefined);
+    for (const id of ids.retained) this.#retained.write(`${key}\u0001${id}`, undefined);
     this.#cursors.write(key, undefined);
     this.#sessions.write(key, undefined, settled);
   }
@@ -106,16 +117,32 @@ export class SessionStore {
     return `${session.key}\u0001${packetId}`;
   }
 
-  async readInbound(key: string): Promise<number[]> {
-    const ids: number[] = [];
-    const prefix = `${key}\u0001`;
-    for await (const rows of this.inbound.scan(prefix)) {
-      for (const row of rows) {
-        const id = row.key.slice(prefix.length);
-        if (/^\d+$/.test(id)) ids.push(Number(id)); // a client named like a prefix of another
-      }
-    }
-    return ids;
+  /** The packet ids of a session that have rows of their own. */
+  async readIds(key: string): Promise<StoredIds> {
+    return {
+      inbound: await readIds(this.inbound, key),
+      retained: await readIds(this.#retained, key),
+    };
+  }
+
+  /** Keeps a retained message that is on its way to a durable session's client. */
+  keepRetained(session: Session, id: number, message: KeptMessage): void {
+    const topic = message.topicBytes;
+    const head = Buffer.of(topic.length >> 8, topic.length & 0xff);
+    const row = Buffer.concat([head, topic, encodeRetained(message)]);
+    this.#retained.write(`${session.key}\u0001${id}`, row);
+  }
+
+  async readRetained(session: Session, id: number): Promise<KeptMessage | undefined> {
+    const row = await this.#retained.get(`${session.key}\u0001${id}`);
+    if (row === undefined) return undefined;
+    const bytes = Buffer.from(row.value);
+    const topicEnd = 2 + bytes.readUInt16BE(0);
+    return decodeRetained(bytes.toString('utf8', 2, topicEnd), bytes.subarray(topicEnd));
+  }
+
+  forgetRetained(session: Session, id: number): void {
+    this.#retained.write(`${session.key}\u0001${id}`, undefined);
   }
 
   /** Every stored session, page by page: for the start. */
@@ -166,6 +193,18 @@ export function expiryMs(expirySeconds: number, disconnectedMs: number): number 
 
 function expiryKey(key: string, atMs: number): string {
   return `${String(Math.floor(atMs / EXPIRY_BUCKET_MS) * EXPIRY_BUCKET_MS)}/${key}`;
+}
+
+async function readIds(table: Table, key: string): Promise<number[]> {
+  const ids: number[] = [];
+  const prefix = `${key}\u0001`;
+  for await (const rows of table.scan(prefix)) {
+    for (const row of rows) {
+      const id = row.key.slice(prefix.length);
+      if (/^\d+$/.test(id)) ids.push(Number(id)); // else a client named like a prefix of another
+    }
+  }
+  return ids;
 }
 
 function parse<T>(value: Uint8Array): T {

@@ -217,7 +217,7 @@ async function drain(world: World): Promise<void> {
   await until(
     () => durable.every((one) => one.isOpen && one.openCount === 0) && world.fencer.isOpen,
     () =>
-      `publishes stay open: ${durable.map((one) => `${one.clientId} ${one.openCount}`).join(', ')}; ${world.complaints.join('; ')}`,
+      `publishes stay open: ${[...durable, world.fencer].map(showOpen).join(', ')}; ${world.complaints.join('; ')}`,
     DRAIN_MS_MAX,
   );
   const fence = world.fencer.say(FENCE, 2);
@@ -235,6 +235,10 @@ async function drain(world: World): Promise<void> {
     DRAIN_MS_MAX,
     50,
   );
+}
+
+function showOpen(one: SwarmPublisher): string {
+  return `${one.clientId} ${one.isOpen ? 'open' : 'closed'} ${one.openCount}`;
 }
 
 function inTree(message: { readonly topic: string }): boolean {
@@ -298,7 +302,10 @@ for (const seed of RUNS) {
       for (const one of world.offline) one.rest();
       await broker.restart();
     }
-    await drain(world);
+    await drain(world).catch((error: unknown) => {
+      const tail = broker.output().slice(-1_000);
+      throw new Error(`killed ${deaths.join(', ')}; the broker said: ${tail}`, { cause: error });
+    });
 
     const verdict = judge(world);
     assert.deepEqual(verdict, [], `killed ${deaths.join(', ')}`);

@@ -32,7 +32,7 @@ for (const qosByte of [0x03, 0x04, 0x05, 0x08, 0x10, 0x20, 0x40, 0x80, 0x82, 0xf
 }
 
 for (const version of [3, 4] as const) {
-  test(`[MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5] [MQTT-3.9.3-1] [MQTT-3.9.3-2] v${version}: SUBACK has the id and a code per filter, in order`, async (t) => {
+  test(`[MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.8.4-5] [MQTT-3.9.3-1] [MQTT-3.9.3-2] v${version}: SUBACK has the id and its codes in order`, async (t) => {
     const topic = unique('t/');
     const client = await broker.connect(t, { version });
     const codes = [2, 0, 1, 1, 0, 2, 2];

@@ -107,13 +107,13 @@ async function receiveAll(
       }
       client.ack('pubrec', packet.packetId);
     } else if (packet.type === 'pubrel') {
-      open.delete(packet.packetId);
       if (chance() < 0.05) {
         await breakOff(who);
         continue;
       }
       client.send(ackPacket('pubcomp', packet.packetId));
       client.forget(packet.packetId);
+      open.delete(packet.packetId);
     } else {
       assert.fail(`unexpected ${packet.type}`);
     }
