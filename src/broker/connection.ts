@@ -27,6 +27,8 @@ export type ConnectionState = 0 | 1 | 2 | 3;
 export const Block = { connecting: 1, subscribers: 2, commit: 4, turn: 8 } as const;
 
 const NO_PACKET = -1;
+/** A packet up to this size is made room for at once. */
+const PARTIAL_ROOM_MIN = 32 * 1024;
 
 export class Connection extends Timer implements Endpoint, Flushable {
   readonly broker: Broker;
@@ -215,8 +217,9 @@ export class Connection extends Timer implements Endpoint, Flushable {
       this.broker.violated(this, 'protocolError', 'the first packet is not CONNECT');
       return;
     }
-    // Room for what has come and a little more: what is announced is not yet believed.
-    const room = size === 0 ? 8 : Math.min(size, Math.max(rest * 2, 4096));
+    // A large packet gets room for what has come and a little more: what is announced is not
+    // yet believed.
+    const room = size === 0 ? 8 : Math.min(size, Math.max(rest * 2, PARTIAL_ROOM_MIN));
     this.#partial = Buffer.allocUnsafeSlow(Math.max(room, rest));
     chunk.copy(this.#partial, 0, at);
     this.#partialFill = rest;
@@ -290,6 +293,12 @@ export class Connection extends Timer implements Endpoint, Flushable {
   /** Adds bytes to what leaves at the end of the turn; they must not change any more. */
   append(buffer: Buffer, start: number, end: number): void {
     this.#outbox.append(buffer, start, end);
+    if (!this.listed) this.broker.turn.add(this);
+  }
+
+  /** The same for a frame that others may get as well. */
+  appendFrame(buffer: Buffer, start: number, end: number): void {
+    this.#outbox.appendFrame(buffer, start, end);
     if (!this.listed) this.broker.turn.add(this);
   }
 

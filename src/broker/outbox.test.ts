@@ -20,6 +20,7 @@ class SlowTransport implements Transport {
   /** Pieces of every `send`, as they were given. */
   readonly sends: Uint8Array[][] = [];
   bufferedBytes = 0;
+  takenBytes = 0;
   room = Number.POSITIVE_INFINITY;
   #waiting: Uint8Array[] = [];
   #taken: Buffer[] = [];
@@ -38,8 +39,20 @@ class SlowTransport implements Transport {
     const all = Buffer.concat(this.#waiting);
     const size = Math.min(count, all.length);
     this.#taken.push(Buffer.from(all.subarray(0, size)));
-    this.#waiting = size < all.length ? [all.subarray(size)] : [];
+    this.takenBytes += size;
+    this.#drop(size);
     this.bufferedBytes = all.length - size;
+    if (this.bufferedBytes === 0) this.#waiting = [];
+  }
+
+  /** What is left stays where the sender put it: its memory is not to be used again. */
+  #drop(count: number): void {
+    let left = count;
+    while (left > 0 && this.#waiting.length > 0) {
+      const piece = this.#waiting.shift()!;
+      if (piece.length > left) this.#waiting.unshift(piece.subarray(left));
+      left -= Math.min(left, piece.length);
+    }
   }
 
   get taken(): Buffer {
@@ -55,6 +68,7 @@ class SlowTransport implements Transport {
 /** Frames as slabs hold them: side by side in blocks. */
 class Frames {
   readonly written: Buffer[] = [];
+  bytes = 0;
   #block: Buffer = Buffer.alloc(0);
   #at = 0;
   #next = 0;
@@ -68,62 +82,118 @@ class Frames {
     const start = this.#at;
     this.#at += size;
     const bytes = this.#block.subarray(start, this.#at);
-    for (let i = 0; i < size; i++) bytes[i] = this.#next = (this.#next + 1) % 251;
-    this.written.push(Buffer.from(bytes));
+    this.#fill(bytes);
     outbox.append(this.#block, start, this.#at);
+  }
+
+  /** A copy of the line's own. */
+  copy(outbox: Outbox, size: number): void {
+    const start = outbox.reserve(size);
+    const bytes = outbox.reserved.subarray(start, start + size);
+    this.#fill(bytes);
+    outbox.append(outbox.reserved, start, start + size);
+  }
+
+  #fill(bytes: Buffer): void {
+    for (let i = 0; i < bytes.length; i++) bytes[i] = this.#next = (this.#next + 1) % 251;
+    this.written.push(Buffer.from(bytes));
+    this.bytes += bytes.length;
   }
 }
 
+const anyOutbox = fc.nat(1);
 const anyStep = fc.oneof(
   {
     weight: 5,
     arbitrary: fc.record({
       kind: fc.constant('append' as const),
+      outbox: anyOutbox,
       size: fc.oneof(fc.nat(200), fc.nat(200), fc.integer({ min: 10_000, max: 120_000 })),
       gap: fc.constantFrom(0, 0, 0, 7),
     }),
   },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant('flush' as const) }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant('copy' as const),
+      outbox: anyOutbox,
+      size: fc.oneof(fc.nat(200), fc.integer({ min: 3_000, max: 9_000 })),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({ kind: fc.constant('flush' as const), outbox: anyOutbox }),
+  },
   {
     weight: 2,
-    arbitrary: fc.record({ kind: fc.constant('take' as const), count: fc.nat(400_000) }),
+    arbitrary: fc.record({
+      kind: fc.constant('take' as const),
+      outbox: anyOutbox,
+      count: fc.nat(400_000),
+    }),
   },
   {
     weight: 1,
     arbitrary: fc.record({
       kind: fc.constant('room' as const),
+      outbox: anyOutbox,
       room: fc.constantFrom(0, 1, 1_000, 300_000, Number.POSITIVE_INFINITY),
     }),
   },
 );
+type Step = typeof anyStep extends fc.Arbitrary<infer T> ? T : never;
 
-describe('property: any run of appends, flushes and stalls', () => {
-  test('bytes come out as they went in, and are counted while they wait', () => {
+/** One connection's outbox, its socket, and all that was ever put in. */
+class Line {
+  readonly outbox: Outbox;
+  readonly transport = new SlowTransport();
+  readonly frames = new Frames();
+
+  constructor(total: OutboxTotal) {
+    this.outbox = new Outbox(total);
+  }
+
+  apply(step: Step): void {
+    const { outbox, transport } = this;
+    if (step.kind === 'append') this.frames.append(outbox, step.size, step.gap, 64 * 1024);
+    else if (step.kind === 'copy') this.frames.copy(outbox, step.size);
+    else if (step.kind === 'take') transport.take(step.count);
+    else if (step.kind === 'room') transport.room = step.room;
+    else {
+      const free = transport.bufferedBytes === 0;
+      outbox.flush(transport);
+      if (free) assert.ok(outbox.bytes === 0 || transport.bufferedBytes > 0);
+    }
+  }
+
+  check(): void {
+    const { outbox, transport, frames } = this;
+    const known = outbox.bytes + transport.bufferedBytes + transport.takenBytes;
+    assert.equal(known, frames.bytes);
+  }
+
+  end(): void {
+    const { outbox, transport, frames } = this;
+    transport.room = Number.POSITIVE_INFINITY;
+    transport.take(Number.POSITIVE_INFINITY);
+    outbox.flush(transport);
+    assert.equal(outbox.bytes, 0);
+    assert.ok(transport.taken.equals(Buffer.concat(frames.written)));
+  }
+}
+
+describe('property: any run of appends, copies, flushes and stalls', () => {
+  test('bytes come out as they went in, are counted, and share no memory with other lines', () => {
     fc.assert(
-      fc.property(fc.array(anyStep, { maxLength: 50 }), (steps) => {
+      fc.property(fc.array(anyStep, { maxLength: 60 }), (steps) => {
         const total = new OutboxTotal();
-        const outbox = new Outbox(total);
-        const transport = new SlowTransport();
-        const frames = new Frames();
-        let written = 0;
+        const lines = [new Line(total), new Line(total)] as const;
         for (const step of steps) {
-          if (step.kind === 'append') {
-            frames.append(outbox, step.size, step.gap, 64 * 1024);
-            written += step.size;
-          } else if (step.kind === 'flush') {
-            const free = transport.bufferedBytes === 0;
-            outbox.flush(transport);
-            if (free) assert.ok(outbox.bytes === 0 || transport.bufferedBytes > 0);
-          } else if (step.kind === 'take') transport.take(step.count);
-          else transport.room = step.room;
-          assert.equal(outbox.bytes + transport.bufferedBytes + transport.taken.length, written);
-          assert.equal(total.bytes, outbox.bytes);
+          lines[step.outbox as 0 | 1].apply(step);
+          for (const line of lines) line.check();
+          assert.equal(total.bytes, lines[0].outbox.bytes + lines[1].outbox.bytes);
         }
-        transport.room = Number.POSITIVE_INFINITY;
-        transport.take(Number.POSITIVE_INFINITY);
-        outbox.flush(transport);
-        assert.equal(outbox.bytes, 0);
-        assert.ok(transport.taken.equals(Buffer.concat(frames.written)));
+        for (const line of lines) line.end();
       }),
       { numRuns: 150 },
     );

@@ -13,6 +13,8 @@ import type { Transport } from './transport.ts';
 const SEND_BYTES_MAX = 256 * 1024;
 const NO_BYTES = Buffer.alloc(0);
 
+/** Up to this size a frame by itself is copied. */
+const COPY_BYTES_MAX = 1024;
 /** Blocks that copies are written into, one connection after the other. */
 const BLOCK_BYTES = 8 * 1024;
 const SPARE_BLOCKS_MAX = 1024;
@@ -44,8 +46,11 @@ export class Outbox {
   #run: Buffer = NO_BYTES;
   #runStart = 0;
   #runEnd = 0;
+  #source: Buffer = NO_BYTES;
+  #sourceEnd = 0;
   #block: Buffer | undefined = undefined;
   #blockFill = 0;
+  #full: Buffer[] | undefined = undefined;
 
   constructor(total: OutboxTotal) {
     this.#total = total;
@@ -65,9 +70,29 @@ export class Outbox {
     this.#runEnd = end;
   }
 
+  /**
+   * A frame that others may get as well. One that goes on where the last one ended in the same
+   * memory is referred to, and so is a large one; a small one by itself costs less copied.
+   */
+  appendFrame(buffer: Buffer, start: number, end: number): void {
+    const size = end - start;
+    const goesOn = buffer === this.#source && start === this.#sourceEnd;
+    this.#source = buffer;
+    this.#sourceEnd = end;
+    if (goesOn || size > COPY_BYTES_MAX) {
+      this.append(buffer, start, end);
+      return;
+    }
+    const at = this.reserve(size);
+    const block = this.#block!;
+    buffer.copy(block, at, start, end);
+    this.append(block, at, at + size);
+  }
+
   /** Room for a copy of its own, in `reserved`, behind the copy before it; `append` it then. */
   reserve(size: number): number {
     if (this.#block === undefined || this.#blockFill + size > this.#block.length) {
+      if (this.#block !== undefined) (this.#full ??= []).push(this.#block);
       this.#block = this.#total.takeBlock(size);
       this.#blockFill = 0;
     }
@@ -104,9 +129,15 @@ export class Outbox {
 
   /** What was sent at once leaves its block free for others; else the socket still reads it. */
   #releaseBlock(taken: boolean): void {
-    if (taken && this.#block !== undefined) this.#total.giveBlock(this.#block);
+    if (taken && this.#block !== undefined) {
+      this.#total.giveBlock(this.#block);
+      const full = this.#full;
+      for (let i = 0; full !== undefined && i < full.length; i++) this.#total.giveBlock(full[i]!);
+    }
+    this.#full = undefined;
     this.#block = undefined;
     this.#blockFill = 0;
+    this.#source = NO_BYTES; // a chunk is not held on to
   }
 
   /** Forgets what was not sent. */

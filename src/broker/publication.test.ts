@@ -8,6 +8,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { generate, type IPublishPacket, type Packet, parser } from 'mqtt-packet';
+import { Slab } from '#base';
 import type { Connection } from './connection.ts';
 import { KeptMessage } from './kept-message.ts';
 import { layoutOf, Publication } from './publication.ts';
@@ -33,8 +34,18 @@ interface Copy {
 class Sink {
   readonly pieces: { readonly buffer: Buffer; readonly start: number; readonly end: number }[] = [];
 
+  readonly #slab = new Slab(100);
+
   append(buffer: Buffer, start: number, end: number): void {
     this.pieces.push({ buffer, start, end });
+  }
+
+  reserve(size: number): number {
+    return this.#slab.take(size);
+  }
+
+  get reserved(): Buffer {
+    return this.#slab.buffer;
   }
 
   get connection(): Connection {

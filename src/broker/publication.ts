@@ -151,14 +151,14 @@ export class Publication {
     const start = this.#starts[layout];
     const end = this.#ends[layout];
     if (packetId === 0 && !retain) {
-      connection.append(buffer, start, end);
+      connection.appendFrame(buffer, start, end);
       return;
     }
     const idOffset = this.#idOffsets[layout];
     if (layout === this.#sourceLayout && !this.#sourceTaken && packetId !== 0) {
       this.#sourceTaken = true;
       patch(buffer, start, flags, idOffset, packetId);
-      connection.append(buffer, start, end);
+      connection.appendFrame(buffer, start, end);
       return;
     }
     const size = end - start;

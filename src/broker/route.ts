@@ -43,11 +43,16 @@ export function createRoute(tree: SubscriptionTree, topic: string): Route {
     deliveries.some((delivery) => delivery.session.durable && delivery.qos > 0) ||
     groups.some((group) => group.durable);
   const durable = durableOnline || offline;
-  return {
+  // Most topics have one subscriber: all of its topics share one route.
+  const solo = deliveries.length === 1 && groups.length === 0 && !offline;
+  if (solo && deliveries[0]!.soloRoute !== undefined) return deliveries[0]!.soloRoute;
+  const route: Route = {
     deliveries,
     groups,
     durableOnline,
     durable,
     empty: deliveries.length === 0 && groups.length === 0 && !durable,
   };
+  if (solo) deliveries[0]!.soloRoute = route;
+  return route;
 }

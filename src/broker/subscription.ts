@@ -6,6 +6,7 @@
  */
 import type { Position } from '#ports';
 import type { Qos } from '#wire';
+import type { Route } from './route.ts';
 import type { Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 
@@ -18,6 +19,8 @@ export class Delivery {
   identifiers: Uint8Array;
   /** How the session gets what its own client published; `undefined`: not at all. */
   toPublisher: Delivery | undefined;
+  /** The route of every topic that only this delivery matches. */
+  soloRoute: Route | undefined = undefined;
 
   constructor(
     session: Session,

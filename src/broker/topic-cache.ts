@@ -39,11 +39,20 @@ export class TopicEntry {
   }
 }
 
+/** Slots at the start; a power of two. They double while more than half are taken. */
+const SLOT_COUNT_MIN = 1024;
+const ARENA_BYTES_MIN = 64 * 1024;
+
 export class TopicCache {
   readonly #tree: SubscriptionTree;
   readonly #countMax: number;
   readonly #seed: number;
-  #slots: (TopicEntry | undefined)[];
+  #entries: (TopicEntry | undefined)[];
+  /** Beside each entry, so that a look-up touches little memory: hash, and bytes in the arena. */
+  #hashes: Int32Array;
+  #offsets: Int32Array;
+  #arena: Buffer;
+  #arenaFill = 0;
   #mask: number;
   #count = 0;
 
@@ -52,8 +61,11 @@ export class TopicCache {
     this.#tree = tree;
     this.#countMax = countMax;
     this.#seed = seed | 0;
-    this.#mask = 1023;
-    this.#slots = emptySlots(1024);
+    this.#mask = SLOT_COUNT_MIN - 1;
+    this.#entries = emptySlots(SLOT_COUNT_MIN);
+    this.#hashes = new Int32Array(SLOT_COUNT_MIN);
+    this.#offsets = new Int32Array(SLOT_COUNT_MIN);
+    this.#arena = Buffer.allocUnsafeSlow(ARENA_BYTES_MIN);
   }
 
   /** The entry of a topic name seen before, or `undefined`: check the name, then `add` it. */
@@ -61,9 +73,11 @@ export class TopicCache {
     const hash = hashBytes(bytes, start, end, this.#seed);
     let slot = hash & this.#mask;
     for (;;) {
-      const entry = this.#slots[slot];
-      if (entry === undefined) return undefined;
-      if (entry.hash === hash && sameBytes(entry.bytes, bytes, start, end)) return entry;
+      const found = this.#hashes[slot]!;
+      if (found === 0) return undefined;
+      if (found === hash && this.#same(this.#offsets[slot]!, bytes, start, end)) {
+        return this.#entries[slot];
+      }
       slot = (slot + 1) & this.#mask;
     }
   }
@@ -78,7 +92,7 @@ export class TopicCache {
     const entry = new TopicEntry(topic, bytes, hash, fan, route, version);
     if (this.#count >= this.#countMax) this.#clear();
     if (this.#count * 2 > this.#mask) this.#grow();
-    this.#insert(entry);
+    this.#insert(entry, this.#store(bytes));
     this.#count++;
     return entry;
   }
@@ -99,25 +113,62 @@ export class TopicCache {
     return entry.route;
   }
 
-  #insert(entry: TopicEntry): void {
+  /** Compares with `size, bytes` at `offset` of the arena. */
+  #same(offset: number, bytes: Buffer, start: number, end: number): boolean {
+    const arena = this.#arena;
+    const size = (arena[offset]! << 8) | arena[offset + 1]!;
+    if (size !== end - start) return false;
+    for (let own = offset + 1 + size, at = end - 1; at >= start; own--, at--) {
+      if (arena[own] !== bytes[at]) return false; // topics differ at their end rather than in front
+    }
+    return true;
+  }
+
+  #store(bytes: Buffer): number {
+    const offset = this.#arenaFill;
+    const end = offset + 2 + bytes.length;
+    if (end > this.#arena.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(end, this.#arena.length * 2));
+      this.#arena.copy(larger, 0, 0, offset);
+      this.#arena = larger;
+    }
+    this.#arena[offset] = bytes.length >> 8;
+    this.#arena[offset + 1] = bytes.length & 0xff;
+    bytes.copy(this.#arena, offset + 2);
+    this.#arenaFill = end;
+    return offset;
+  }
+
+  #insert(entry: TopicEntry, offset: number): void {
     let slot = entry.hash & this.#mask;
-    while (this.#slots[slot] !== undefined) slot = (slot + 1) & this.#mask;
-    this.#slots[slot] = entry;
+    while (this.#hashes[slot] !== 0) slot = (slot + 1) & this.#mask;
+    this.#hashes[slot] = entry.hash;
+    this.#offsets[slot] = offset;
+    this.#entries[slot] = entry;
   }
 
   #grow(): void {
-    const old = this.#slots;
-    this.#slots = emptySlots(old.length * 2);
-    this.#mask = this.#slots.length - 1;
-    for (let i = 0; i < old.length; i++) {
-      const entry = old[i];
-      if (entry !== undefined) this.#insert(entry);
+    const entries = this.#entries;
+    const offsets = this.#offsets;
+    this.#empty(entries.length * 2);
+    for (let i = 0; i < entries.length; i++) {
+      const entry = entries[i];
+      if (entry !== undefined) this.#insert(entry, offsets[i]!);
     }
   }
 
   #clear(): void {
-    this.#slots = emptySlots(this.#slots.length);
+    this.#empty(SLOT_COUNT_MIN);
+    this.#arena = Buffer.allocUnsafeSlow(ARENA_BYTES_MIN);
+    this.#arenaFill = 0;
     this.#count = 0;
+  }
+
+  #empty(slotCount: number): void {
+    this.#entries = emptySlots(slotCount);
+    this.#hashes = new Int32Array(slotCount);
+    this.#offsets = new Int32Array(slotCount);
+    this.#mask = slotCount - 1;
   }
 }
 
@@ -134,7 +185,7 @@ export function sameBytes(own: Buffer, bytes: Buffer, start: number, end: number
 function hashBytes(bytes: Buffer, start: number, end: number, seed: number): number {
   let hash = seed;
   for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
-  return (hash ^ (hash >>> 15)) & 0x3fff_ffff;
+  return ((hash ^ (hash >>> 15)) & 0x3fff_ffff) | 0x4000_0000; // never 0, which is an empty slot
 }
 
 function emptySlots(size: number): (TopicEntry | undefined)[] {

@@ -1,5 +1,5 @@
 /**
- * Every queue has an end: clients that would fill the broker's memory, one kind a test.
+ * Every queue has an end: connections that would fill the broker's memory, one kind a test.
  *
  * Memory is compared with the documented bounds, times a generous factor: what is looked for is
  * growth with the attack, not its exact price.
@@ -9,9 +9,9 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { brokerNumbers, residentBytes, watchMemory } from '../harness/broker-numbers.ts';
+import { residentBytes, watchMemory } from '../harness/broker-numbers.ts';
 import { connectBytes, field, packet, sharedBroker, startBroker, u16 } from '../harness/index.ts';
-import { peerConnect, peerPublish, peerSubscribe, SwarmPeer } from '../harness/swarm-peer.ts';
+import { peerConnect, peerPublish, SwarmPeer } from '../harness/swarm-peer.ts';
 import { until } from '../harness/until.ts';
 import { connectClient, unique } from '../harness/v5-client.ts';
 import { publishPacket } from '../harness/v5-packets.ts';
@@ -125,7 +125,7 @@ test('a flood of CONNECTs: each is accepted or told why not', async (t) => {
   for (const code of codes.keys()) {
     assert.ok([0, 0x89, 0x97, 0x9f].includes(code), `code 0x${code.toString(16)}`);
   }
-  assert.ok(codes.get(0)! <= countMax);
+  assert.ok(codes.get(0)! <= countMax, `${codes.get(0)} accepted where ${countMax} may be`);
   assert.ok(codes.get(0)! >= countMax / 2, `only ${codes.get(0)} accepted`);
   for (const peer of peers) peer.drop();
   await connectEventually(t, flooded.port);
@@ -237,235 +237,6 @@ test('QoS 2 ids that are never released: 3.1.1 clients take all there are, and n
     30_000,
   );
   assert.ok(residentBytes(broker.process.pid) - before < 64 * MIB);
-});
-
-test('ten thousand subscriptions in one session, and not one more', async (t) => {
-  const clientId = unique('c');
-  const base = unique('many/');
-  const lasting = { clientId, cleanStart: false, properties: { sessionExpiry: 600 } };
-  const client = await connectClient(t, broker.port, lasting);
-  for (let i = 0; i < 10_000; i += 1_000) {
-    const filters = Array.from({ length: 1_000 }, (_, k) => [`${base}/${i + k}/+`, 1] as const);
-    const suback = await client.subscribe(filters);
-    assert.ok(suback.reasons.every((reason) => reason === 1));
-  }
-
-  assert.deepEqual((await client.subscribe(`${base}/more`, 1)).reasons, [0x97]);
-  assert.deepEqual((await client.subscribe(`${base}/7/+`, 1)).reasons, [1], 'held already');
-  await client.disconnect();
-  const sender = await connectClient(t, broker.port);
-  for (const i of [0, 5_000, 9_999]) {
-    assert.equal(await sender.publish(`${base}/${i}/x`, String(i), { qos: 1 }), 0);
-  }
-  const again = await connectClient(t, broker.port, lasting);
-  for (const i of [0, 5_000, 9_999]) assert.equal((await again.receive()).payload, String(i));
-  assert.equal(await sender.publish(`${base}/77/x`, 'live', { qos: 1 }), 0);
-  assert.equal((await again.receive()).payload, 'live');
-});
-
-/** As many levels as a topic can have: 32,768 names of one letter. */
-function deepTopic(prefix: string): string {
-  return `${prefix}${'/a'.repeat(Math.floor((65_535 - prefix.length) / 2))}`;
-}
-
-test('topics and filters of 32,000 levels work', async (t) => {
-  const prefix = unique('deep');
-  const topic = deepTopic(prefix);
-  const lasting = { clientId: unique('c'), cleanStart: false, properties: { sessionExpiry: 600 } };
-  const client = await connectClient(t, broker.port, lasting);
-  const plusses = topic.replaceAll('/a', '/+');
-  const hash = `${topic.slice(0, -1)}#`;
-  const suback = await client.subscribe([
-    [topic, 1],
-    [plusses, 1],
-    [hash, 2],
-  ]);
-  assert.deepEqual(suback.reasons, [1, 1, 2]);
-  const sender = await connectClient(t, broker.port);
-
-  assert.equal(await sender.publish(topic, 'deep', { qos: 1, retain: true }), 0);
-
-  const message = await client.receive();
-  assert.deepEqual([message.topic === topic, message.payload], [true, 'deep']);
-  await client.disconnect();
-  assert.equal(await sender.publish(topic, 'away', { qos: 2 }), 0);
-  const again = await connectClient(t, broker.port, lasting);
-  assert.equal((await again.receive()).payload, 'away');
-  const late = await connectClient(t, broker.port);
-  await late.subscribe(plusses, 1);
-  assert.equal((await late.receive()).payload, 'deep');
-});
-
-test('deep filters cost memory in proportion to their bytes', async (t) => {
-  const own = await startBroker(t);
-  const before = residentBytes(own.pid);
-  const client = await connectClient(t, own.port);
-  const count = 60;
-  for (let i = 0; i < count; i++) {
-    assert.deepEqual((await client.subscribe(deepTopic(`deep${i}`), 0)).reasons, [0]);
-  }
-
-  const grown = residentBytes(own.pid) - before;
-  // 4 MB of filters; one client may hold 10,000 of them.
-  assert.ok(grown < count * 65_535 * 32, `${count} filters of 64 KiB take ${grown / MIB} MiB`);
-});
-
-test('subscribing and unsubscribing over and over leaves nothing behind', async (t) => {
-  const own = await startBroker(t);
-  const client = await connectClient(t, own.port);
-  const round = async (name: number): Promise<void> => {
-    const filters = Array.from({ length: 1_000 }, (_, i) => `churn/${name}/${i}/+/x`);
-    await client.subscribe(filters.map((filter) => [filter, 1] as const));
-    await client.unsubscribe(...filters);
-  };
-  for (let i = 0; i < 20; i++) await round(i);
-  const before = residentBytes(own.pid);
-
-  for (let i = 20; i < 150; i++) await round(i);
-
-  // 130,000 filters of some 300 bytes each would be 40 MiB at the very least.
-  const grown = residentBytes(own.pid) - before;
-  assert.ok(grown < 40 * MIB, `grew by ${grown / MIB} MiB`);
-});
-
-test('fifty thousand retained messages reach a client that reads slowly', async (t) => {
-  const own = await startBroker(t);
-  const count = 50_000;
-  await retain(t, own.port, count);
-  const before = residentBytes(own.pid);
-  const memory = watchMemory(t, own.pid);
-  for (const qos of [0, 1]) {
-    const topics = new Set<string>();
-    let repeated = 0;
-    const peer: SwarmPeer = new SwarmPeer(
-      own.port,
-      { clientId: `slow-${qos}`, clean: true },
-      {
-        connack: () => peer.subscribe(1, [['#', qos]]),
-        publish: ({ topic, packetId }) => {
-          if (topics.has(topic)) repeated++;
-          topics.add(topic);
-          if (qos === 1) peer.ack('puback', packetId);
-        },
-      },
-    );
-    t.after(() => peer.drop());
-    // Slowly at first: a little, then a pause.
-    for (let i = 0; i < 40; i++) {
-      peer.socket.pause();
-      await delay(25);
-      peer.socket.resume();
-      await delay(1);
-    }
-    await until(
-      () => topics.size >= count,
-      () => `QoS ${qos}: ${topics.size} of ${count} retained messages`,
-      30_000,
-    );
-    assert.equal(repeated, 0);
-    peer.drop();
-  }
-  assert.ok(memory.most() - before < 128 * MIB, `grew by ${(memory.most() - before) / MIB} MiB`);
-});
-
-async function retain(t: TestContext, port: number, count: number): Promise<void> {
-  let sent = 0;
-  let acknowledged = 0;
-  const body = 'x'.repeat(200);
-  const more = (): void => {
-    while (sent < count && sent - acknowledged < 500) {
-      const options = { qos: 1, retain: true, packetId: (sent % 60_000) + 1 } as const;
-      peer.publish(`kept/${sent % 100}/${sent}`, body, options);
-      sent++;
-    }
-  };
-  const peer: SwarmPeer = new SwarmPeer(
-    port,
-    { clientId: 'keeper', clean: true },
-    {
-      connack: more,
-      ack: () => {
-        acknowledged++;
-        more();
-      },
-    },
-  );
-  t.after(() => peer.drop());
-  await until(
-    () => acknowledged === count,
-    () => `${acknowledged} of ${count} retained`,
-    60_000,
-  );
-}
-
-/** Makes offline sessions that hold one subscription, some hundreds at a time. */
-async function makeSleepers(port: number, count: number, filter: string): Promise<void> {
-  let next = 0;
-  const one = async (): Promise<void> => {
-    while (next < count) {
-      const clientId = `sleeper-${next++}`;
-      // Another address now and then: each has but so many ports.
-      const localAddress = `127.0.0.${2 + (next % 100)}`;
-      const socket = connect({ port, host: '127.0.0.1', localAddress, noDelay: true });
-      const hello = peerConnect({ clientId, clean: false });
-      socket.write(Buffer.concat([hello, peerSubscribe(4, 1, [[filter, 1]])]));
-      let bytes = 0;
-      await new Promise<void>((resolve, reject) => {
-        socket.on('data', (chunk: Buffer) => {
-          bytes += chunk.length;
-          if (bytes >= 9) resolve(); // CONNACK and SUBACK
-        });
-        socket.on('error', reject);
-        socket.on('close', () => reject(new Error(`${clientId} was closed`)));
-      });
-      socket.resetAndDestroy();
-    }
-  };
-  await Promise.all(Array.from({ length: 100 }, one));
-}
-
-const SLEEPERS = Number(process.env['SLEEPERS'] ?? 100_000);
-
-test(`a message for ${SLEEPERS} sessions that are offline is one entry of the log`, async (t) => {
-  const own = await startBroker(t);
-  const numbers = await brokerNumbers(t, own.port);
-  const topic = 'sleep/all';
-  await makeSleepers(own.port, SLEEPERS, 'sleep/#');
-  const messages = await numbers.next('logMessages');
-  const bytes = await numbers.next('logBytes');
-  const before = residentBytes(own.pid);
-
-  const sender = await connectClient(t, own.port);
-  assert.equal(await sender.publish(topic, 'wake up', { qos: 1 }), 0);
-
-  assert.equal(await numbers.next('logMessages'), messages + 1);
-  const entry = (await numbers.next('logBytes')) - bytes;
-  assert.ok(entry > 0 && entry < 1_024, `${entry} bytes`);
-  assert.ok(residentBytes(own.pid) - before < 64 * MIB);
-  for (let i = 0; i < SLEEPERS; i += Math.ceil(SLEEPERS / 50)) {
-    let got = '';
-    let present = false;
-    const peer: SwarmPeer = new SwarmPeer(
-      own.port,
-      { clientId: `sleeper-${i}`, clean: false },
-      {
-        connack: (_code, sessionPresent) => {
-          present = sessionPresent;
-        },
-        publish: ({ payload, packetId }) => {
-          got = payload;
-          peer.ack('puback', packetId);
-        },
-      },
-    );
-    t.after(() => peer.drop());
-    await until(
-      () => got !== '',
-      () => `sleeper-${i} got nothing`,
-    );
-    assert.deepEqual([present, got], [true, 'wake up']);
-    peer.drop();
-  }
 });
 
 test('garbage in place of CONNECT is closed at once, and costs nothing', async (t) => {

@@ -5,7 +5,15 @@
  * name. The broker keeps what it acknowledged, refuses what it cannot keep, and goes on.
  */
 import { strict as assert } from 'node:assert';
-import { chmodSync, closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -116,55 +124,73 @@ async function worksAgain({ sender, topic, kept }: FullDisk): Promise<void> {
   }
 }
 
-test('a full disk: 5.0 publishers are told 0x97, and nothing acknowledged is lost', needsMount(), async (t) => {
-  const disk = await fullDisk(t);
-  const { sender, topic } = disk;
+test(
+  'a full disk: 5.0 publishers are told 0x97, and nothing acknowledged is lost',
+  needsMount(),
+  async (t) => {
+    const disk = await fullDisk(t);
+    const { sender, topic } = disk;
 
-  assert.equal(await sender.publish(topic, payload('refused'), { qos: 1 }), QUOTA_EXCEEDED);
-  assert.equal(await sender.publish(topic, payload('refused'), { qos: 2 }), QUOTA_EXCEEDED);
-  const retained = await sender.publish(unique('r/'), payload('refused'), { qos: 1, retain: true });
-  assert.equal(retained, QUOTA_EXCEEDED);
-  assert.equal(sender.isClosed, false);
+    assert.equal(await sender.publish(topic, payload('refused'), { qos: 1 }), QUOTA_EXCEEDED);
+    assert.equal(await sender.publish(topic, payload('refused'), { qos: 2 }), QUOTA_EXCEEDED);
+    const retained = await sender.publish(unique('r/'), payload('refused'), {
+      qos: 1,
+      retain: true,
+    });
+    assert.equal(retained, QUOTA_EXCEEDED);
+    assert.equal(sender.isClosed, false);
 
-  disk.release();
-  await worksAgain(disk);
-  await receiveKept(t, disk);
-});
+    disk.release();
+    await worksAgain(disk);
+    await receiveKept(t, disk);
+  },
+);
 
-test('a full disk: a packet id whose QoS 2 message was refused may be used again', needsMount(), async (t) => {
-  const disk = await fullDisk(t);
-  const lasting = await connectClient(t, disk.broker.port, { ...LASTING, clientId: unique('c') }).catch(
-    () => undefined, // a durable session cannot be made now, which is as good
-  );
-  const client = lasting ?? disk.sender;
-  const packetId = 4_242;
-  const refused = await client.publish(disk.topic, payload('refused'), { qos: 2, packetId });
-  assert.equal(refused, QUOTA_EXCEEDED);
-
-  disk.release();
-  await worksAgain(disk);
-  assert.equal(await client.publish(disk.topic, payload('anew'), { qos: 2, packetId }), 0);
-  disk.kept.push('anew');
-  await receiveKept(t, disk);
-});
-
-test('a full disk: 3.1.1 publishers are closed without an acknowledgement', needsMount(), async (t) => {
-  const disk = await fullDisk(t);
-  for (const qos of [1, 2] as const) {
-    const old = await connectRaw({ port: disk.broker.port, t });
-    old.sendPublish(disk.topic, payload('refused'), { qos });
-    const answers = await old.closed();
-    assert.deepEqual(
-      answers.map((packet) => packet.cmd),
-      [],
-      `QoS ${qos}: what was refused must not be acknowledged`,
+test(
+  'a full disk: a packet id whose QoS 2 message was refused may be used again',
+  needsMount(),
+  async (t) => {
+    const disk = await fullDisk(t);
+    const lasting = await connectClient(t, disk.broker.port, {
+      ...LASTING,
+      clientId: unique('c'),
+    }).catch(
+      () => undefined, // a durable session cannot be made now, which is as good
     );
-  }
+    const client = lasting ?? disk.sender;
+    const packetId = 4_242;
+    const refused = await client.publish(disk.topic, payload('refused'), { qos: 2, packetId });
+    assert.equal(refused, QUOTA_EXCEEDED);
 
-  disk.release();
-  await worksAgain(disk);
-  await receiveKept(t, disk);
-});
+    disk.release();
+    await worksAgain(disk);
+    assert.equal(await client.publish(disk.topic, payload('anew'), { qos: 2, packetId }), 0);
+    disk.kept.push('anew');
+    await receiveKept(t, disk);
+  },
+);
+
+test(
+  'a full disk: 3.1.1 publishers are closed without an acknowledgement',
+  needsMount(),
+  async (t) => {
+    const disk = await fullDisk(t);
+    for (const qos of [1, 2] as const) {
+      const old = await connectRaw({ port: disk.broker.port, t });
+      old.sendPublish(disk.topic, payload('refused'), { qos });
+      const answers = await old.closed();
+      assert.deepEqual(
+        answers.map((packet) => packet.cmd),
+        [],
+        `QoS ${qos}: what was refused must not be acknowledged`,
+      );
+    }
+
+    disk.release();
+    await worksAgain(disk);
+    await receiveKept(t, disk);
+  },
+);
 
 test('a full disk: QoS 0, transient sessions and newcomers are served', needsMount(), async (t) => {
   const disk = await fullDisk(t);
@@ -186,36 +212,44 @@ test('a full disk: QoS 0, transient sessions and newcomers are served', needsMou
   await receiveKept(t, disk);
 });
 
-test('a full disk: a session that could not be ended goes on, and so do the others', needsMount(), async (t) => {
-  const disk = await fullDisk(t);
-  const { broker, topic } = disk;
-  const clientId = unique('c');
-  disk.release();
-  await worksAgain(disk);
-  const other = await connectClient(t, broker.port, { ...LASTING, clientId });
-  await other.subscribe(topic, 1);
-  await other.disconnect();
-  await disk.refill();
+test(
+  'a full disk: a session that could not be ended goes on, and so do the others',
+  needsMount(),
+  async (t) => {
+    const disk = await fullDisk(t);
+    const { broker, topic } = disk;
+    const clientId = unique('c');
+    disk.release();
+    await worksAgain(disk);
+    const other = await connectClient(t, broker.port, { ...LASTING, clientId });
+    await other.subscribe(topic, 1);
+    await other.disconnect();
+    await disk.refill();
 
-  // Clean Start has to remove what is stored, and cannot.
-  for (let i = 0; i < 3; i++) {
-    const client = await openClient(t, broker.port);
-    client.sendConnect({ clientId, cleanStart: true });
-    await client.refused(QUOTA_EXCEEDED);
-  }
-  disk.release();
-  await worksAgain(disk);
+    // Clean Start has to remove what is stored, and cannot.
+    for (let i = 0; i < 3; i++) {
+      const client = await openClient(t, broker.port);
+      client.sendConnect({ clientId, cleanStart: true });
+      await client.refused(QUOTA_EXCEEDED);
+    }
+    disk.release();
+    await worksAgain(disk);
 
-  await receiveKept(t, disk);
-});
+    await receiveKept(t, disk);
+  },
+);
 
-test('a full disk and kill -9: what was acknowledged is there once there is room', needsMount(), async (t) => {
-  const disk = await fullDisk(t);
-  await disk.broker.kill();
-  disk.release();
-  await disk.broker.restart();
-  await receiveKept(t, disk);
-});
+test(
+  'a full disk and kill -9: what was acknowledged is there once there is room',
+  needsMount(),
+  async (t) => {
+    const disk = await fullDisk(t);
+    await disk.broker.kill();
+    disk.release();
+    await disk.broker.restart();
+    await receiveKept(t, disk);
+  },
+);
 
 test('a start on a full disk serves, or says why not in one line', needsMount(), async (t) => {
   const disk = await fullDisk(t);
@@ -249,7 +283,11 @@ function oneLine(text: string): void {
   assert.doesNotMatch(text, /\n\s+at /, 'no stack');
 }
 
-async function refusesToStart(data: string, says: RegExp, command?: readonly string[]): Promise<void> {
+async function refusesToStart(
+  data: string,
+  says: RegExp,
+  command?: readonly string[],
+): Promise<void> {
   const result = await runProgram(startWords(data), command === undefined ? {} : { command });
   assert.equal(result.code, 1, `${result.stdout}${result.stderr}`);
   assert.equal(result.stdout, '');
@@ -308,10 +346,10 @@ test('a directory this user may not write is refused in one line', asNobody, asy
   chmodSync(directory, 0o755);
   const locked = join(directory, 'locked');
   mkdirSync(locked, { mode: 0o700 });
-  const nobody = [
-    ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', process.execPath],
-    ...['--conditions=source', join(import.meta.dirname, '..', '..', 'src', 'main.ts')],
-  ];
+  const main = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
+  const nobody = 'setpriv --reuid=65534 --regid=65534 --clear-groups'
+    .split(' ')
+    .concat(process.execPath, '--conditions=source', main);
   await refusesToStart(locked, /permission|EACCES/i, nobody);
   await refusesToStart(join(locked, 'below'), /permission|EACCES/i, nobody);
 });

@@ -129,7 +129,10 @@ async function bystanders(t: TestContext, broker: BrokerProcess): Promise<() => 
 }
 
 function ascending(seen: readonly IncomingPublish[]): boolean {
-  return seen.every((one, i) => i === 0 || Number(seen[i - 1]!.payload.slice(0, 8)) < Number(one.payload.slice(0, 8)));
+  return seen.every(
+    (one, i) =>
+      i === 0 || Number(seen[i - 1]!.payload.slice(0, 8)) < Number(one.payload.slice(0, 8)),
+  );
 }
 
 test('a QoS 0 subscriber that stops reading: the others lose nothing, its drops are counted', async (t) => {

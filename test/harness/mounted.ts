@@ -31,10 +31,7 @@ export interface Mounted {
 }
 
 /** A tmpfs of that size, gone with the test. */
-export function mountSmall(
-  scope: { after(cleanUp: () => void): void },
-  sizeMiB: number,
-): Mounted {
+export function mountSmall(scope: { after(cleanUp: () => void): void }, sizeMiB: number): Mounted {
   const directory = mkdtempSync(join(tmpdir(), 'mount-'));
   scope.after(() => unmount(directory));
   if (!mount(`size=${sizeMiB}m`, directory)) throw new Error('mounting failed');

@@ -1,0 +1,266 @@
+/**
+ * Every queue has an end: subscriptions, topics, retained messages and sessions in large numbers.
+ *
+ * Memory is compared with what the attack would leave behind, times a generous factor.
+ */
+import { strict as assert } from 'node:assert';
+import { connect } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { brokerNumbers, residentBytes, watchMemory } from '../harness/broker-numbers.ts';
+import { sharedBroker, startBroker } from '../harness/index.ts';
+import { peerConnect, peerSubscribe, SwarmPeer } from '../harness/swarm-peer.ts';
+import { until } from '../harness/until.ts';
+import { connectClient, unique } from '../harness/v5-client.ts';
+
+const MIB = 1024 * 1024;
+const broker = sharedBroker();
+
+test('ten thousand subscriptions in one session, and not one more', async (t) => {
+  const clientId = unique('c');
+  const base = unique('many/');
+  const lasting = { clientId, cleanStart: false, properties: { sessionExpiry: 600 } };
+  const client = await connectClient(t, broker.port, lasting);
+  for (let i = 0; i < 10_000; i += 1_000) {
+    const filters = Array.from({ length: 1_000 }, (_, k) => [`${base}/${i + k}/+`, 1] as const);
+    const suback = await client.subscribe(filters);
+    assert.ok(suback.reasons.every((reason) => reason === 1));
+  }
+
+  assert.deepEqual((await client.subscribe(`${base}/more`, 1)).reasons, [0x97]);
+  assert.deepEqual((await client.subscribe(`${base}/7/+`, 1)).reasons, [1], 'held already');
+  await client.disconnect();
+  const sender = await connectClient(t, broker.port);
+  for (const i of [0, 5_000, 9_999]) {
+    assert.equal(await sender.publish(`${base}/${i}/x`, String(i), { qos: 1 }), 0);
+  }
+  const again = await connectClient(t, broker.port, lasting);
+  for (const i of [0, 5_000, 9_999]) assert.equal((await again.receive()).payload, String(i));
+  assert.equal(await sender.publish(`${base}/77/x`, 'live', { qos: 1 }), 0);
+  assert.equal((await again.receive()).payload, 'live');
+});
+
+/** A topic of so many levels, each a letter behind the first. */
+function deepTopic(first: string, levels = 32_000): string {
+  return `${first}${'/a'.repeat(levels - 1)}`;
+}
+
+test('topics and filters of 32,000 levels work', async (t) => {
+  const prefix = unique('deep');
+  const topic = deepTopic(prefix);
+  const lasting = { clientId: unique('c'), cleanStart: false, properties: { sessionExpiry: 600 } };
+  const client = await connectClient(t, broker.port, lasting);
+  const plusses = topic.replaceAll('/a', '/+');
+  const hash = `${topic.slice(0, -1)}#`;
+  const suback = await client.subscribe([
+    [topic, 1],
+    [plusses, 1],
+    [hash, 2],
+  ]);
+  assert.deepEqual(suback.reasons, [1, 1, 2]);
+  const sender = await connectClient(t, broker.port);
+
+  assert.equal(await sender.publish(topic, 'deep', { qos: 1, retain: true }), 0);
+
+  const message = await client.receive();
+  assert.deepEqual([message.topic === topic, message.payload], [true, 'deep']);
+  await client.disconnect();
+  assert.equal(await sender.publish(topic, 'away', { qos: 2 }), 0);
+  const again = await connectClient(t, broker.port, lasting);
+  assert.equal((await again.receive()).payload, 'away');
+  const late = await connectClient(t, broker.port);
+  await late.subscribe(plusses, 1);
+  assert.equal((await late.receive()).payload, 'deep');
+});
+
+test('the longest topic can be retained', async (t) => {
+  const first = unique('long/');
+  const topic = first.padEnd(65_535, 'x');
+  const sender = await connectClient(t, broker.port);
+
+  assert.equal(await sender.publish(topic, 'kept', { qos: 1, retain: true }), 0);
+
+  const reader = await connectClient(t, broker.port);
+  await reader.subscribe(topic, 1);
+  const message = await reader.receive();
+  assert.deepEqual([message.topic === topic, message.payload], [true, 'kept']);
+});
+
+test('deep filters cost memory in proportion to their bytes', async (t) => {
+  const own = await startBroker(t);
+  const before = residentBytes(own.pid);
+  const client = await connectClient(t, own.port);
+  const count = 60;
+  for (let i = 0; i < count; i++) {
+    assert.deepEqual((await client.subscribe(deepTopic(`deep${i}`), 0)).reasons, [0]);
+  }
+
+  const grown = residentBytes(own.pid) - before;
+  // 4 MB of filters; one client may hold 10,000 of them.
+  assert.ok(grown < count * 64_000 * 32, `${count} filters of 64 kB take ${grown / MIB} MiB`);
+});
+
+test('subscribing and unsubscribing over and over leaves nothing behind', async (t) => {
+  const own = await startBroker(t);
+  const client = await connectClient(t, own.port);
+  const round = async (name: number): Promise<void> => {
+    const filters = Array.from({ length: 1_000 }, (_, i) => `churn/${name}/${i}/+/x`);
+    await client.subscribe(filters.map((filter) => [filter, 1] as const));
+    await client.unsubscribe(...filters);
+  };
+  // The heap finds its size first.
+  for (let i = 0; i < 250; i++) await round(i);
+  const before = residentBytes(own.pid);
+
+  for (let i = 250; i < 500; i++) await round(i);
+
+  // 250,000 filters left behind, of some 500 bytes each, would be over 100 MiB.
+  const grown = residentBytes(own.pid) - before;
+  assert.ok(grown < 50 * MIB, `grew by ${grown / MIB} MiB`);
+});
+
+test('fifty thousand retained messages reach a client that reads slowly', async (t) => {
+  const own = await startBroker(t);
+  const count = 50_000;
+  await retain(t, own.port, count);
+  const before = residentBytes(own.pid);
+  const memory = watchMemory(t, own.pid);
+  for (const qos of [0, 1]) {
+    const topics = new Set<string>();
+    let repeated = 0;
+    const peer: SwarmPeer = new SwarmPeer(
+      own.port,
+      { clientId: `slow-${qos}`, clean: true },
+      {
+        connack: () => peer.subscribe(1, [['#', qos]]),
+        publish: ({ topic, packetId }) => {
+          if (topics.has(topic)) repeated++;
+          topics.add(topic);
+          if (qos === 1) peer.ack('puback', packetId);
+        },
+      },
+    );
+    t.after(() => peer.drop());
+    // Slowly at first: a little, then a pause.
+    for (let i = 0; i < 40; i++) {
+      peer.socket.pause();
+      await delay(25);
+      peer.socket.resume();
+      await delay(1);
+    }
+    await until(
+      () => topics.size >= count,
+      () => `QoS ${qos}: ${topics.size} of ${count} retained messages`,
+      30_000,
+    );
+    assert.equal(repeated, 0);
+    peer.drop();
+  }
+  assert.ok(memory.most() - before < 128 * MIB, `grew by ${(memory.most() - before) / MIB} MiB`);
+});
+
+async function retain(t: TestContext, port: number, count: number): Promise<void> {
+  let sent = 0;
+  let acknowledged = 0;
+  const body = 'x'.repeat(200);
+  const more = (): void => {
+    while (sent < count && sent - acknowledged < 500) {
+      const options = { qos: 1, retain: true, packetId: (sent % 60_000) + 1 } as const;
+      peer.publish(`kept/${sent % 100}/${sent}`, body, options);
+      sent++;
+    }
+  };
+  const peer: SwarmPeer = new SwarmPeer(
+    port,
+    { clientId: 'keeper', clean: true },
+    {
+      connack: more,
+      ack: () => {
+        acknowledged++;
+        more();
+      },
+    },
+  );
+  t.after(() => peer.drop());
+  await until(
+    () => acknowledged === count,
+    () => `${acknowledged} of ${count} retained`,
+    60_000,
+  );
+}
+
+/** Makes offline sessions that hold one subscription, some hundreds at a time. */
+async function makeSleepers(port: number, count: number, filter: string): Promise<void> {
+  let next = 0;
+  const one = async (): Promise<void> => {
+    while (next < count) {
+      const clientId = `sleeper-${next++}`;
+      // Another address now and then: each has but so many ports.
+      const localAddress = `127.0.0.${2 + (next % 100)}`;
+      const socket = connect({ port, host: '127.0.0.1', localAddress, noDelay: true });
+      const hello = peerConnect({ clientId, clean: false });
+      socket.write(Buffer.concat([hello, peerSubscribe(4, 1, [[filter, 1]])]));
+      let bytes = 0;
+      await new Promise<void>((resolve, reject) => {
+        socket.on('data', (chunk: Buffer) => {
+          bytes += chunk.length;
+          if (bytes >= 9) resolve(); // CONNACK and SUBACK
+        });
+        socket.on('error', reject);
+        socket.on('close', () => reject(new Error(`${clientId} was closed`)));
+      });
+      socket.resetAndDestroy();
+    }
+  };
+  await Promise.all(Array.from({ length: 100 }, one));
+}
+
+const SLEEPERS = Number(process.env['SLEEPERS'] ?? 100_000);
+
+test(`a message for ${SLEEPERS} sessions that are offline is one entry of the log`, async (t) => {
+  const own = await startBroker(t);
+  const numbers = await brokerNumbers(t, own.port);
+  const topic = 'sleep/all';
+  await makeSleepers(own.port, SLEEPERS, 'sleep/#');
+  const [messages, bytes] = await Promise.all([
+    numbers.next('logMessages'),
+    numbers.next('logBytes'),
+  ]);
+  const before = residentBytes(own.pid);
+
+  const sender = await connectClient(t, own.port);
+  assert.equal(await sender.publish(topic, 'wake up', { qos: 1 }), 0);
+
+  const [messagesAfter, bytesAfter] = await Promise.all([
+    numbers.next('logMessages'),
+    numbers.next('logBytes'),
+  ]);
+  assert.equal(messagesAfter, messages + 1);
+  const entry = bytesAfter - bytes;
+  assert.ok(entry > 0 && entry < 1_024, `${entry} bytes`);
+  assert.ok(residentBytes(own.pid) - before < 64 * MIB);
+  for (let i = 0; i < SLEEPERS; i += Math.ceil(SLEEPERS / 50)) {
+    let got = '';
+    let present = false;
+    const peer: SwarmPeer = new SwarmPeer(
+      own.port,
+      { clientId: `sleeper-${i}`, clean: false },
+      {
+        connack: (_code, sessionPresent) => {
+          present = sessionPresent;
+        },
+        publish: ({ payload, packetId }) => {
+          got = payload;
+          peer.ack('puback', packetId);
+        },
+      },
+    );
+    t.after(() => peer.drop());
+    await until(
+      () => got !== '',
+      () => `sleeper-${i} got nothing`,
+    );
+    assert.deepEqual([present, got], [true, 'wake up']);
+    peer.drop();
+  }
+});
