@@ -10,7 +10,10 @@ for (const [name, random] of [
   test(`${name}: below() gives each whole number from 0 to the limit, and no other`, () => {
     const seen = new Set<number>();
     for (let i = 0; i < 2_000; i++) seen.add(random.below(10));
-    assert.deepEqual([...seen].sort(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert.deepEqual(
+      [...seen].sort((a, b) => a - b),
+      [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    );
     assert.equal(random.below(1), 0);
   });
 

@@ -220,11 +220,17 @@ export class Connection extends Timer implements Endpoint, Flushable {
     // A large packet gets room for what has come and a little more: what is announced is not
     // yet believed.
     const room = size === 0 ? 8 : Math.min(size, Math.max(rest * 2, PARTIAL_ROOM_MIN));
-    this.#partial = Buffer.allocUnsafeSlow(Math.max(room, rest));
+    const { broker } = this;
+    const bytes = Math.max(room, rest);
+    if (broker.partialBytes + bytes > broker.limits.partialBytesMax) {
+      broker.disconnect(this, 'quotaExceeded', 'too many bytes of unfinished packets');
+      return;
+    }
+    this.#partial = Buffer.allocUnsafeSlow(bytes);
     chunk.copy(this.#partial, 0, at);
     this.#partialFill = rest;
     this.#partialSize = size;
-    this.broker.partialBytes += this.#partial.length;
+    broker.partialBytes += bytes;
   }
 
   /** Adds to the unfinished packet; returns where the chunk goes on, or that it was used up. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { openMemoryEngine } from '#adapters/memory';
-import { systemClock } from '#base';
+import { type Fault, systemClock } from '#base';
 import { Inflight } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import { Session } from './session.ts';
@@ -26,10 +26,12 @@ function createSession(key: string, dispatched = 0): Session {
 }
 
 /** Writes and waits until that is durable. */
-function durable(write: (settled: { settled(fault: unknown): void }) => void): Promise<void> {
+function durable(
+  write: (settled: { settled(fault: Fault | undefined): void }) => void,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     write({
-      settled: (fault) => (fault === undefined ? resolve() : reject(new Error(String(fault)))),
+      settled: (fault) => (fault === undefined ? resolve() : reject(fault)),
     });
   });
 }
@@ -192,14 +194,17 @@ describe('expiries', () => {
     store.setExpiry('default/d', at(70, 3));
     store.clearExpiry('default/gone', at(7, 5));
 
-    const found: unknown[] = [];
+    const found: (readonly [string, number])[] = [];
     await durable((settled) => store.inbound.write('x', undefined, settled));
     for await (const one of store.expiring(at(7, 0))) found.push([one.key, one.atMs]);
 
-    assert.deepEqual(found.sort(), [
-      ['default/a', at(7, 0)],
-      ['default/b', at(7, EXPIRY_BUCKET_MS - 1)],
-    ]);
+    assert.deepEqual(
+      found.sort(([one], [other]) => (one < other ? -1 : 1)),
+      [
+        ['default/a', at(7, 0)],
+        ['default/b', at(7, EXPIRY_BUCKET_MS - 1)],
+      ],
+    );
   });
 
   test('are counted from the disconnection, or never come', () => {

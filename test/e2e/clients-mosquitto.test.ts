@@ -250,8 +250,14 @@ describe('mosquitto over TLS', () => {
       const broker = await start(t, {
         listen: ['mqtt://127.0.0.1:0', 'mqtts://127.0.0.1:0'],
         args: [
-          ...['--tls-cert', certificateFile, '--tls-key', keyFile],
-          ...['--tls-ca', authority.certificateFile, '--tls-client-cert', 'required'],
+          '--tls-cert',
+          certificateFile,
+          '--tls-key',
+          keyFile,
+          '--tls-ca',
+          authority.certificateFile,
+          '--tls-client-cert',
+          'required',
         ],
       });
       const port = String(new URL(broker.urls[1]!).port);
@@ -265,8 +271,10 @@ describe('mosquitto over TLS', () => {
         ).code;
       const cards = [authority.issue('device-1'), stranger.issue('device-1')];
       const [own, foreign] = cards.map((card) => [
-        ...['--cert', card.certificateFile],
-        ...['--key', card.keyFile],
+        '--cert',
+        card.certificateFile,
+        '--key',
+        card.keyFile,
       ]);
 
       assert.equal(await say('-m', 'known', ...own!), 0);

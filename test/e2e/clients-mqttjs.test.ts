@@ -100,7 +100,6 @@ for (const scheme of SCHEMES) {
         for (const qos of [0, 1, 2] as const) {
           await alice.mqtt.publishAsync(`${topic}/${qos}`, Buffer.of(0, 255, qos), { qos });
         }
-        await alice.mqtt.publishAsync(`${topic}/kept`, 'kept', { qos: 1, retain: true });
 
         for (const [qos, { topic: name, payload, packet }] of (await bob.take(3)).entries()) {
           assert.equal(name, `${topic}/${qos}`);

@@ -8,6 +8,8 @@ import queue
 import sys
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 version, transport, port = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 authority = sys.argv[4] if len(sys.argv) > 4 else None
@@ -39,7 +41,7 @@ class Client:
         if version == 5:
             more["clean_start"] = clean
             if not clean:
-                more["properties"] = mqtt.Properties(mqtt.PacketTypes.CONNECT)
+                more["properties"] = Properties(PacketTypes.CONNECT)
                 more["properties"].SessionExpiryInterval = 600
         self.client.connect("127.0.0.1", port, keepalive=30, **more)
         self.client.loop_start()
@@ -108,7 +110,7 @@ mortal.break_off()
 result["will"] = [one[1:3] for one in receiver.take(1)]
 
 if version == 5:
-    properties = mqtt.Properties(mqtt.PacketTypes.PUBLISH)
+    properties = Properties(PacketTypes.PUBLISH)
     properties.UserProperty = [("colour", "red"), ("colour", "blue")]
     properties.ResponseTopic = "answers"
     properties.CorrelationData = b"\x00\x01"

@@ -122,17 +122,18 @@ describe('Paho for browsers', () => {
       assert.equal(await bob.subscribe(`${topic}/#`, 2), 2);
 
       for (const qos of [0, 1, 2]) alice.publish(`${topic}/é`, `hello ${qos}`, qos);
-      alice.publish(`${topic}/bytes`, Uint8Array.of(0, 128, 255), 1, true);
 
-      const came = await bob.take(4);
-      const texts = came
-        .slice(0, 3)
-        .map(({ destinationName, payloadString, qos }) => [destinationName, payloadString, qos]);
+      const texts = (await bob.take(3)).map(({ destinationName, payloadString, qos }) => [
+        destinationName,
+        payloadString,
+        qos,
+      ]);
       assert.deepEqual(
         texts,
         [0, 1, 2].map((qos) => [`${topic}/é`, `hello ${qos}`, qos]),
       );
-      assert.deepEqual([...came[3]!.payloadBytes], [0, 128, 255]);
+      alice.publish(`${topic}/bytes`, Uint8Array.of(0, 128, 255), 1, true);
+      assert.deepEqual([...(await bob.take(1))[0]!.payloadBytes], [0, 128, 255]);
       await until(() => alice.delivered.length >= 3, 'acknowledgements');
       const late = await open(t, version);
       await late.subscribe(`${topic}/bytes`, 1);

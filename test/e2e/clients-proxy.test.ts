@@ -8,10 +8,10 @@ import { once } from 'node:events';
 import { connect as connectTcp, createServer, type Socket } from 'node:net';
 import { describe, test, type TestContext } from 'node:test';
 import mqtt from 'mqtt';
-import { type BrokerProcess, startBroker } from '../harness/broker-process.ts';
+import { startBroker } from '../harness/broker-process.ts';
 import { createAuthority } from '../harness/certificates.ts';
 import { until } from '../harness/echo-listener.ts';
-import { introduce, unique, WireClient } from '../harness/index.ts';
+import { introduce, sharedBroker, unique, WireClient } from '../harness/index.ts';
 import { needs } from '../harness/tool.ts';
 
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex');
@@ -49,9 +49,7 @@ const HEADERS: readonly (readonly [string, Buffer])[] = [
   ['v2 LOCAL',   V2_LOCAL],
 ];
 
-async function start(t: TestContext): Promise<BrokerProcess> {
-  return await startBroker(t, { memory: true, args: ['--proxy-protocol'] });
-}
+const broker = sharedBroker({ memory: true, args: ['--proxy-protocol'] });
 
 async function dial(t: TestContext, port: number): Promise<Socket> {
   const socket = connectTcp({ port, host: '127.0.0.1', noDelay: true });
@@ -63,9 +61,8 @@ async function dial(t: TestContext, port: number): Promise<Socket> {
 describe('MQTT behind a header', () => {
   for (const [name, header] of HEADERS) {
     test(`${name}: the client is served, however the header is cut`, async (t) => {
-      const { port } = await start(t);
       for (const cut of [header.length, 1, 13]) {
-        const socket = await dial(t, port);
+        const socket = await dial(t, broker.port);
         socket.write(header.subarray(0, cut));
         if (cut < header.length) {
           await new Promise((resolve) => setImmediate(resolve));
@@ -84,13 +81,16 @@ describe('MQTT behind a header', () => {
   }
 
   test('header and CONNECT may come in one piece', async (t) => {
-    const { port } = await start(t);
-    const socket = await dial(t, port);
+    const socket = await dial(t, broker.port);
     const client = new WireClient(socket, 4);
     const clientId = unique();
     const connect = client.encode({
-      ...{ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4 },
-      ...{ clientId, clean: true, keepalive: 0 },
+      cmd: 'connect',
+      protocolId: 'MQTT',
+      protocolVersion: 4,
+      clientId,
+      clean: true,
+      keepalive: 0,
     });
 
     client.sendBytes(Buffer.concat([V2_TCP4, connect, Buffer.from('c000', 'hex')]));
@@ -100,11 +100,14 @@ describe('MQTT behind a header', () => {
   });
 
   test('without a header, or with half a one, nobody is served', async (t) => {
-    const { port } = await start(t);
-    const without = new WireClient(await dial(t, port), 4);
+    const without = new WireClient(await dial(t, broker.port), 4);
     without.send({
-      ...{ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4 },
-      ...{ clientId: unique(), clean: true, keepalive: 0 },
+      cmd: 'connect',
+      protocolId: 'MQTT',
+      protocolVersion: 4,
+      clientId: unique(),
+      clean: true,
+      keepalive: 0,
     });
     assert.deepEqual(await without.closed(), []);
 
@@ -113,7 +116,7 @@ describe('MQTT behind a header', () => {
       'PROXY TCP4 a b c d\r\n',
       'GET / HTTP/1.1\r\n',
     ]) {
-      const client = new WireClient(await dial(t, port), 4);
+      const client = new WireClient(await dial(t, broker.port), 4);
       client.sendBytes(Buffer.from(bad));
       assert.deepEqual(await client.closed(), [], bad);
     }
@@ -146,15 +149,12 @@ describe('a balancer in front', () => {
   test('MQTT.js over TCP, TLS, WebSocket and secure WebSocket', needs('openssl'), async (t) => {
     const authority = createAuthority(t);
     const { certificateFile, keyFile } = authority.issue('localhost');
-    const broker = await startBroker(t, {
+    const own = await startBroker(t, {
       memory: true,
       listen: ['mqtt', 'mqtts', 'ws', 'wss'].map((scheme) => `${scheme}://127.0.0.1:0`),
-      args: [
-        ...['--proxy-protocol', '--log-level', 'debug'],
-        ...['--tls-cert', certificateFile, '--tls-key', keyFile],
-      ],
+      args: ['--proxy-protocol', '--tls-cert', certificateFile, '--tls-key', keyFile],
     });
-    for (const [index, url] of broker.urls.entries()) {
+    for (const [index, url] of own.urls.entries()) {
       const header = index % 2 === 0 ? V1_TCP4 : V2_TCP6;
       const through = new URL(url);
       through.port = String(await openBalancer(t, Number(through.port), header));
@@ -176,7 +176,7 @@ describe('a balancer in front', () => {
   });
 
   test('the address in the header is the one that is logged', async (t) => {
-    const broker = await startBroker(t, {
+    const own = await startBroker(t, {
       memory: true,
       args: ['--proxy-protocol', '--log-level', 'debug'],
     });
@@ -184,14 +184,14 @@ describe('a balancer in front', () => {
       [V1_TCP4, '203.0.113.7'],
       [V2_TCP6, '2001:db8::9'],
     ] as const) {
-      const socket = await dial(t, broker.port);
+      const socket = await dial(t, own.port);
       socket.write(header);
       const client = await introduce(new WireClient(socket, 4));
 
       client.sendBytes('00 00'); // a violation is logged with the address
 
       await client.closed();
-      await until(() => broker.output().includes(`address=${address} `), `${address} in the log`);
+      await until(() => own.output().includes(`address=${address} `), `${address} in the log`);
     }
   });
 });

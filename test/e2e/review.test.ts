@@ -7,7 +7,7 @@ import { openMemoryEngine } from '#adapters/memory';
 import { systemClock } from '#base';
 import { openLocalBroker, openLocalDoor } from '../harness/local-broker.ts';
 import { connectRaw, sharedBroker, startBroker } from '../harness/index.ts';
-import { connectClient, unique } from '../harness/v5-client.ts';
+import { connectClient, elapse, unique } from '../harness/v5-client.ts';
 import { RETAIN_NEVER } from '../harness/v5-packets.ts';
 
 const broker = sharedBroker();
@@ -62,7 +62,11 @@ test('a message that also waits in a queue is logged with the time it came', asy
   await publisher.publish(`${topic}/other`, 'fills the window', { qos: 1 });
   assert.equal(await publisher.publish(topic, 'kept', { qos: 1 }), 0);
 
-  const back = await connectClient(t, fresh.port, { clientId: 'away', cleanStart: false, properties });
+  const back = await connectClient(t, fresh.port, {
+    clientId: 'away',
+    cleanStart: false,
+    properties,
+  });
 
   assert.equal((await back.receive()).payload, 'kept');
 });
@@ -103,7 +107,7 @@ test('a will topic as long as MQTT allows does not end the broker', async (t) =>
   client.drop();
   const other = await connectClient(t, fresh.port);
   for (let i = 0; i < 12; i++) {
-    await new Promise((resolve) => setTimeout(resolve, 250));
+    await elapse(250);
     await other.idle();
   }
 });
@@ -120,7 +124,10 @@ test('a 3.1.1 publish that the store refused is not acknowledged', async (t) => 
 
   const left = await publisher.closed();
 
-  assert.deepEqual(left.map((packet) => packet.cmd), []);
+  assert.deepEqual(
+    left.map((packet) => packet.cmd),
+    [],
+  );
 });
 
 test('what a new group is owed survives a kill in its first second', async (t) => {
@@ -147,7 +154,7 @@ test('a shared filter as long as MQTT allows does not end the broker', async (t)
   await client.subscribe(`$share/g/${'f'.repeat(65_526)}`, 1);
   const other = await connectClient(t, own.port);
   for (let i = 0; i < 8; i++) {
-    await new Promise((resolve) => setTimeout(resolve, 250));
+    await elapse(250);
     await other.idle();
   }
 });
