@@ -111,6 +111,9 @@ function limitsOf(settings: Settings): Limits {
   };
 }
 
+/** A WebSocket frame may hold the end of one packet and the next whole. */
+const FRAME_SLACK_BYTES = 64 * 1024;
+
 async function openDoors(
   ground: Ground,
   engine: Engine,
@@ -133,6 +136,7 @@ async function openDoors(
     sockets: new SocketLimit(settings.maxConnections + SOCKETS_OVER_CONNECTIONS),
     metrics: countDoors(metrics),
     proxyProtocol: settings.proxyProtocol,
+    frameBytesMax: settings.maxPacketSize + FRAME_SLACK_BYTES,
     ...tlsOf(settings),
   };
   try {

@@ -84,6 +84,10 @@ export class Admission {
       this.#admitted.add(connection);
       admitted();
     }
+    if (this.#head > 1024 && this.#head * 2 > this.#waiting.length) {
+      this.#waiting.splice(0, this.#head);
+      this.#head = 0;
+    }
     if (this.#head === this.#waiting.length) {
       this.#waiting.length = 0;
       this.#head = 0;

@@ -42,6 +42,7 @@ export interface BrokerOptions {
   readonly limits: Limits;
 }
 
+const COMMIT_LOOK_MS = 10;
 const SYS_PERIOD_MS = 10_000;
 
 /** Opens the broker over its store: reads what survived, and is then ready to accept. */
@@ -87,6 +88,7 @@ export class Broker implements Doorkeeper {
   closing = false;
   #commitWaiters: Connection[] = [];
   #later: (() => void)[] = [];
+  #looksAgain = false;
   readonly #stopTimers: (() => void)[] = [];
 
   constructor(options: BrokerOptions) {
@@ -184,6 +186,12 @@ export class Broker implements Doorkeeper {
     this.turn.schedule();
   }
 
+  /** Closes without a word when the turn is over. */
+  abandonSoon(connection: Connection): void {
+    this.#later.push(() => connection.abandon());
+    this.turn.schedule();
+  }
+
   /** Something we need failed for this client; it may come back. */
   failed(connection: Connection, error: unknown): void {
     const { code, detail } = Connection.faultOf(error);
@@ -201,6 +209,8 @@ export class Broker implements Doorkeeper {
   waitFor(publisher: Connection, slowest: Session): void {
     const { connection } = slowest;
     if (connection === undefined || publisher.blocked) return;
+    // Its acknowledgements stand behind its publishes: not reading these would not help it.
+    if (connection === publisher && !connection.congested) return;
     const since = slowest.stuckSinceMs;
     const waitMs = this.limits.stallMs - (this.clock.monotonicMs() - since);
     if (since > 0 && waitMs <= 0) return; // whoever takes nothing holds up nobody
@@ -226,7 +236,10 @@ export class Broker implements Doorkeeper {
   committed(): void {
     this.turn.schedule();
     if (this.#commitWaiters.length === 0) return;
-    if (this.engine.pendingBytes * 2 > this.limits.commitBytesHigh) return;
+    if (this.engine.pendingBytes * 2 > this.limits.commitBytesHigh) {
+      this.#lookAgain();
+      return;
+    }
     const waiters = this.#commitWaiters;
     this.#commitWaiters = [];
     for (const connection of waiters) connection.unblock(Block.commit);
@@ -235,6 +248,16 @@ export class Broker implements Doorkeeper {
   /** In the next turn: this one is being flushed. */
   roomMade(connection: Connection): void {
     setImmediate(() => connection.goOn());
+  }
+
+  /** What is pending may be nobody's publish: then no commit tells us. */
+  #lookAgain(): void {
+    if (this.#looksAgain) return;
+    this.#looksAgain = true;
+    this.clock.after(COMMIT_LOOK_MS, () => {
+      this.#looksAgain = false;
+      this.committed();
+    });
   }
 
   unblockLater(connection: Connection): void {

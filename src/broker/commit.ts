@@ -61,8 +61,9 @@ export class Commit implements Appended, Settled {
     if (ack !== undefined) {
       const reason = this.#fault?.reason ?? ack.reason;
       if (this.#fault !== undefined) this.#inbound?.inbound?.delete(ack.packetId);
-      ack.connection.settleAck(ack, reason);
-      if (this.#fault !== undefined && !ack.connection.version5) {
+      if (this.#fault === undefined || ack.connection.version5) {
+        ack.connection.settleAck(ack, reason);
+      } else {
         broker.disconnect(ack.connection, this.#fault.code, this.#fault.message);
       }
     }

@@ -24,7 +24,7 @@ export const ConnectionState = { fresh: 0, connecting: 1, open: 2, closed: 3 } a
 export type ConnectionState = 0 | 1 | 2 | 3;
 
 /** Why a connection's input is not handled for now; bits. */
-export const Block = { connecting: 1, subscribers: 2, commit: 4, turn: 8 } as const;
+export const Block = { connecting: 1, subscribers: 2, commit: 4, turn: 8, output: 16 } as const;
 
 const NO_PACKET = -1;
 /** A packet up to this size is made room for at once. */
@@ -39,7 +39,10 @@ export class Connection extends Timer implements Endpoint, Flushable {
   version5 = false;
   session: Session | undefined = undefined;
   caller: Caller | undefined = undefined;
+  /** While the handshake runs; later only where the client may authenticate again. */
   connect: ConnectPacket | undefined = undefined;
+  /** The client wants reasons in words, where they are not the only thing said. */
+  tellsReasons = true;
   /** The client's Maximum Packet Size. */
   packetBytesMax: number = Number.POSITIVE_INFINITY;
   /** Milliseconds of silence after which the client is gone; 0: never. */
@@ -87,6 +90,10 @@ export class Connection extends Timer implements Endpoint, Flushable {
     this.broker.metrics.bytesReceived += chunk.length;
     if (this.#blocked !== 0) {
       (this.#held ??= []).push(chunk);
+      if (!this.#paused) {
+        this.#paused = true;
+        this.transport.pause();
+      }
       return;
     }
     this.broker.work = 0;
@@ -120,11 +127,6 @@ export class Connection extends Timer implements Endpoint, Flushable {
     if (this.#blocked !== 0 || this.gone || !this.#paused) return;
     this.#paused = false;
     this.transport.resume();
-  }
-
-  /** The client wants reasons in words, where they are not the only thing said. */
-  get tellsReasons(): boolean {
-    return this.connect?.properties.requestProblemInformation !== false;
   }
 
   /** Closed, or closing: whatever was awaited or called may have brought it about. */
@@ -179,6 +181,8 @@ export class Connection extends Timer implements Endpoint, Flushable {
       packets++;
       broker.receive(this, chunk, at, bodyStart, end);
       if (this.gone) return packets;
+      // A client that does not read its answers is not read from either.
+      if (this.#outbox.bytes >= broker.limits.outboxBytesMax) this.block(Block.output);
       at = end;
     }
     if (packets > 0) {
@@ -318,6 +322,11 @@ export class Connection extends Timer implements Endpoint, Flushable {
   }
 
   appendPacket(packet: Buffer): void {
+    if (packet.length > this.packetBytesMax) {
+      // Not even its shortest form fits what the client takes [MQTT-3.1.2-24].
+      this.broker.abandonSoon(this);
+      return;
+    }
     this.append(packet, 0, packet.length);
   }
 
@@ -341,6 +350,8 @@ export class Connection extends Timer implements Endpoint, Flushable {
   /** There is room again: for the publishers that wait, and for what the session is owed. */
   goOn(): void {
     if (this.gone) return;
+    if ((this.#blocked & Block.output) !== 0) this.#lastTick = this.broker.wheel.tick;
+    this.unblock(Block.output);
     this.wakeWaiters();
     this.session?.readHandled();
     this.broker.turn.schedule();
@@ -411,6 +422,12 @@ export class Connection extends Timer implements Endpoint, Flushable {
       return;
     }
     const { wheel } = this.broker;
+    if ((this.#blocked & (Block.connecting | Block.subscribers | Block.commit)) !== 0) {
+      // It is we who do not read: that is not the client's silence.
+      this.#lastTick = wheel.tick;
+      wheel.schedule(this, this.silenceMs);
+      return;
+    }
     const silentMs = (wheel.tick - this.#lastTick) * wheel.tickMs;
     if (silentMs < this.silenceMs) {
       wheel.schedule(this, this.silenceMs - silentMs);
@@ -424,7 +441,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
   finish(): void {
     if (this.gone) return;
     this.#release();
-    this.#outbox.flush(this.transport);
+    this.#outbox.handOver(this.transport);
     this.#outbox.clear();
     this.transport.end();
   }

@@ -148,7 +148,11 @@ export function sendWithId(
   const connection = session.connection!;
   const state = qos === 1 ? InflightState.awaitsPuback : InflightState.awaitsPubrec;
   const packetId = session.inflight.take(state, position);
-  if (lease !== undefined) (session.leases ??= new Map()).set(packetId, lease);
+  if (lease !== undefined) {
+    session.leases ??= new Map();
+    session.leases.set(packetId, lease);
+    session.leaseBytes += lease.message?.bytes ?? 0;
+  }
   const { metrics } = connection.broker;
   if (qos === 1) metrics.messagesSentQos1++;
   else metrics.messagesSentQos2++;

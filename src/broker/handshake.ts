@@ -55,6 +55,7 @@ export function receiveConnect(
   setVersion(connection, packet.protocolVersion);
   const { properties } = packet;
   connection.connect = packet;
+  connection.tellsReasons = properties.requestProblemInformation;
   connection.packetBytesMax = properties.maximumPacketSize ?? Number.POSITIVE_INFINITY;
   connection.state = ConnectionState.connecting;
   const refused = checkClientId(connection, packet);
@@ -285,6 +286,7 @@ async function establish(
   broker.wheel.cancel(connection);
   if (connection.silenceMs > 0) broker.wheel.schedule(connection, connection.silenceMs);
   broker.log.debug('client connected', { client: clientId, version: connection.version });
+  if (connection.authMethod === undefined) connection.connect = undefined;
   pump(session);
   connection.unblock(Block.connecting);
   broker.turn.schedule();

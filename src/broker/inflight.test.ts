@@ -83,7 +83,7 @@ describe('property: any run of deliveries', () => {
   for (const startId of [0, 100, ID_MAX - 20, ID_MAX]) {
     test(`from id ${startId} on: ids never repeat while open, the list keeps its order`, () => {
       fc.assert(
-        fc.property(fc.array(anyStep, { maxLength: 80 }), (steps) => {
+        fc.property(fc.array(anyStep, { maxLength: 80, size: 'max' }), (steps) => {
           const model = new Model();
           model.inflight.lastId = startId;
           for (const step of steps) {
@@ -101,7 +101,7 @@ describe('property: any run of deliveries', () => {
   test('that was stored and restored goes on as if nothing had been', () => {
     fc.assert(
       fc.property(
-        fc.array(anyStep, { maxLength: 60 }),
+        fc.array(anyStep, { maxLength: 60, size: 'max' }),
         fc.integer({ min: ID_MAX - 40, max: ID_MAX }),
         (steps, startId) => {
           const model = new Model();

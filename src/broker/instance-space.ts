@@ -94,10 +94,10 @@ export class InstanceSpace {
   /** Puts a subscription of an online session into the tree, or in another's place. */
   subscribe(session: Session, stored: StoredSubscription): Subscription {
     const old = session.subscriptions.get(stored.text);
-    if (old !== undefined) this.#detach(old);
     const subscription = createSubscription(session, stored);
     session.subscriptions.set(stored.text, subscription);
     this.#attach(subscription);
+    if (old !== undefined) this.#detach(old); // after: a group of this one alone must not end
     return subscription;
   }
 
@@ -192,7 +192,7 @@ export class InstanceSpace {
     const name = `${subscription.share}/${subscription.filter}`;
     let group = this.groups.get(name);
     if (group === undefined) {
-      group = new SharedGroup(this, `${this.instance.id}/${name}`, subscription.filter);
+      group = new SharedGroup(this, name, subscription.filter);
       this.groups.set(name, group);
       const made = group;
       this.tree.change(subscription.filter, (leaf) => leaf.groups.push(made));
@@ -205,7 +205,7 @@ export class InstanceSpace {
       this.tree.change(group.filter, () => {});
       return;
     }
-    this.groups.delete(group.key.slice(this.instance.id.length + 1));
+    this.groups.delete(group.key);
     this.tree.change(group.filter, (leaf) => {
       const at = leaf.groups.indexOf(group);
       if (at >= 0) leaf.groups.splice(at, 1);

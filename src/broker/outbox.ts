@@ -127,6 +127,13 @@ export class Outbox {
     this.#sendPart(transport, pieces);
   }
 
+  /** Gives the transport everything, whether or not it is busy: nothing follows. */
+  handOver(transport: Transport): void {
+    this.#closeRun();
+    const pieces = this.#pieces;
+    if (pieces !== undefined && pieces.length > 0) transport.send(pieces, pieces.length);
+  }
+
   /** What was sent at once leaves its block free for others; else the socket still reads it. */
   #releaseBlock(taken: boolean): void {
     if (taken && this.#block !== undefined) {

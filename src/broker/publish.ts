@@ -217,8 +217,10 @@ function take(
     session.inbound ??= new Set();
     session.inbound.add(packetId);
   }
-  distribute(space, route, publication, connection);
   const logged = qos > 0 && route.durable;
+  // Before anybody keeps the message: retention goes by this time.
+  if (logged && publication.expiresMs === 0) publication.acceptedMs = broker.clock.nowMs();
+  distribute(space, route, publication, connection);
   const remembered = qos === 2 && session.durable;
   if (logged || remembered || publication.retain) {
     store(space, entry, route, publication, { connection, packetId, reason });

@@ -83,6 +83,7 @@ function handPage(session: Session, page: LogPage): void {
   const { broker } = session.space;
   const nowMs = broker.clock.nowMs();
   const merged = new Map<string, Delivery | undefined>();
+  const settledAt = newestSince(session);
   for (const entry of page.entries) {
     // Others may have used up the window since the page was asked for.
     if (!session.windowOpen) {
@@ -97,7 +98,8 @@ function handPage(session: Session, page: LogPage): void {
     let delivery = merged.get(entry.topic);
     if (!merged.has(entry.topic)) {
       delivery = deliveryFor(session, entry.topic, entry.position);
-      merged.set(entry.topic, delivery);
+      // Before that position another subscription may still have to begin.
+      if (entry.position > settledAt) merged.set(entry.topic, delivery);
     }
     if (delivery === undefined) continue;
     if (entry.publisher === session.clientId) delivery = delivery.toPublisher; // [MQTT-3.8.3-3]
@@ -111,6 +113,12 @@ function handPage(session: Session, page: LogPage): void {
   broker.markDirty(session);
   broker.turn.schedule();
   pump(session);
+}
+
+function newestSince(session: Session): number {
+  let newest = 0;
+  for (const { since } of session.subscriptions.values()) newest = Math.max(newest, since);
+  return newest;
 }
 
 function logFilters(session: Session): { filter: string; after: number }[] {

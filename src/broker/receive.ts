@@ -193,6 +193,7 @@ function settleLease(session: Session, id: number): void {
   const lease = session.leases?.get(id);
   if (lease === undefined) return;
   session.leases!.delete(id);
+  session.leaseBytes -= lease.message?.bytes ?? 0;
   lease.group.settled(lease.position);
 }
 

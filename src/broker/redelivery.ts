@@ -13,14 +13,17 @@ import { deliveryFor } from './session-match.ts';
 import type { StoredDelivery } from './session-store.ts';
 import { Delivery } from './subscription.ts';
 
+/** Messages in memory at a time, however large the window. */
+const PART_COUNT_MAX = 16;
 const NO_IDENTIFIERS = new Uint8Array(0);
 
 /** Sends again as much as the window allows, and goes on with `then`; the rest follows later. */
 export function resend(session: Session, connection: Connection, then: () => void): void {
-  if (session.reading) return;
+  if (session.reading || connection.congested) return;
   const list = session.resend ?? [];
   const onTheWire = session.inflight.count - list.length;
-  const part = list.slice(0, Math.max(0, session.windowMax - onTheWire));
+  const room = Math.max(0, session.windowMax - onTheWire);
+  const part = list.slice(0, Math.min(room, PART_COUNT_MAX));
   if (part.length === 0 && list.length > 0) return;
   session.reading = true;
   fetchAll(session, part).then(
@@ -60,13 +63,15 @@ function needsMessage(item: StoredDelivery): boolean {
 
 function again(session: Session, connection: Connection, item: StoredDelivery, found: Found): void {
   const { broker } = connection;
+  // An early acknowledgement has moved it on: the client remembers.
+  if (session.inflight.state(item.id) !== item.state) return;
   if (!needsMessage(item)) {
     broker.ackWriter.write(connection, PUBREL, item.id, 0);
     return;
   }
   if (found === undefined) {
     // Retention took it: nothing is left to send.
-    session.inflight.advance(item.id, InflightState.free);
+    settle(session, item);
     return;
   }
   const qos = item.state === InflightState.awaitsPuback ? 1 : 2;
@@ -79,10 +84,17 @@ function again(session: Session, connection: Connection, item: StoredDelivery, f
   broker.replayed.dup = true; // [MQTT-3.3.1-1]
   const retain = retained || (delivery.retainAsPublished && found.retain);
   if (!fits(connection, delivery, broker.replayed, true)) {
-    session.inflight.advance(item.id, InflightState.free);
+    settle(session, item);
     return;
   }
   if (qos === 1) broker.metrics.messagesSentQos1++;
   else broker.metrics.messagesSentQos2++;
   send(connection, delivery, broker.replayed, effectiveQos(qos, qos), item.id, retain);
+}
+
+function settle(session: Session, item: StoredDelivery): void {
+  session.inflight.advance(item.id, InflightState.free);
+  if (session.retainedInflight?.delete(item.id) === true) {
+    session.space.broker.sessions.forgetRetained(session, item.id);
+  }
 }

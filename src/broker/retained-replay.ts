@@ -4,6 +4,7 @@
  */
 import { hasWildcard } from '#ports';
 import { deliverQos0, deliverTransient, effectiveQos, fits, sendWithId } from './delivery.ts';
+import { InflightState } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
 import type { RetainedWatcher } from './retained.ts';
 import type { Session } from './session.ts';
@@ -29,7 +30,7 @@ export class RetainedReplay implements RetainedWatcher {
     const { filter } = subscription;
     this.#pages = hasWildcard(filter)
       ? retained.matching(filter)
-      : one(retained.get(filter), session.space.broker.clock.nowMs());
+      : one(() => retained.get(filter), session.space.broker.clock.nowMs());
     session.replays ??= [];
     session.replays.push(this);
     session.behind = true;
@@ -90,12 +91,22 @@ export class RetainedReplay implements RetainedWatcher {
     const publication = session.space.broker.replayed;
     if (!fits(connection, delivery, publication, true)) return;
     const qos = effectiveQos(message.qos, delivery.qos);
-    sendWithId(delivery, publication, qos, true, 0);
+    const { broker } = session.space;
+    const waits = qos === 2 || session.sendsBehindCommit;
+    if (waits) {
+      const state = qos === 1 ? InflightState.awaitsPuback : InflightState.awaitsPubrec;
+      const packetId = session.inflight.take(state, 0);
+      session.unsent ??= [];
+      session.unsent.push({ packetId, message, delivery, qos, retain: true });
+    } else {
+      sendWithId(delivery, publication, qos, true, 0);
+    }
     session.retainedInflight ??= new Map();
     const id = session.inflight.lastId;
     session.retainedInflight.set(id, message.topic);
-    session.space.broker.sessions.keepRetained(session, id, message);
-    session.space.broker.markDirty(session);
+    broker.sessions.keepRetained(session, id, message);
+    if (waits) broker.markUrgent(session);
+    else broker.markDirty(session);
   }
 
   async #fetch(): Promise<void> {
@@ -126,9 +137,9 @@ export class RetainedReplay implements RetainedWatcher {
 }
 
 async function* one(
-  message: Promise<KeptMessage | undefined>,
+  read: () => Promise<KeptMessage | undefined>,
   nowMs: number,
 ): AsyncGenerator<readonly KeptMessage[]> {
-  const found = await message;
+  const found = await read();
   if (found !== undefined && (found.expiresMs === 0 || found.expiresMs > nowMs)) yield [found];
 }

@@ -20,13 +20,12 @@ const HEAD_BYTES = 23;
 export class RetainedMessages {
   readonly #space: InstanceSpace;
   readonly #table: Table;
-  readonly #prefix: string;
   readonly #watchers = new Set<RetainedWatcher>();
 
   constructor(space: InstanceSpace) {
     this.#space = space;
-    this.#table = space.broker.engine.store.table('retained');
-    this.#prefix = `${space.instance.id}/`;
+    // A table an instance: with more in front, the longest topics would not fit a key.
+    this.#table = space.broker.engine.store.table(`retained-${space.instance.id}`);
   }
 
   write(publication: Publication, settled: Settled): void {
@@ -34,23 +33,23 @@ export class RetainedMessages {
     for (const watcher of this.#watchers) watcher.written(publication.topic);
     const empty = publication.payloadStart === publication.payloadEnd; // [MQTT-3.3.1-7]
     const value = empty ? undefined : encodeRetained(publication);
-    this.#table.write(this.#prefix + publication.topic, value, settled);
+    this.#table.write(publication.topic, value, settled);
   }
 
   /** The retained message of one topic. */
   async get(topic: string): Promise<KeptMessage | undefined> {
-    const row = await this.#table.get(this.#prefix + topic);
+    const row = await this.#table.get(topic);
     return row === undefined ? undefined : decodeRetained(topic, row.value);
   }
 
   /** Pages of the retained messages that match; those expired are left out, and removed. */
   async *matching(filter: string): AsyncGenerator<readonly KeptMessage[]> {
-    const prefix = this.#prefix + literalPrefix(filter);
+    const prefix = literalPrefix(filter);
     const nowMs = this.#space.broker.clock.nowMs();
     for await (const rows of this.#table.scan(prefix)) {
       const page: KeptMessage[] = [];
       for (const row of rows) {
-        const topic = row.key.slice(this.#prefix.length);
+        const topic = row.key;
         if (!matchesFilter(filter, topic)) continue;
         const message = decodeRetained(topic, row.value);
         if (message.expiresMs === 0 || message.expiresMs > nowMs) page.push(message);

@@ -62,22 +62,22 @@ export class SessionDirectory {
       await this.#removeStored(space, key, stored);
       stored = undefined;
     }
-    if (claim.cleanStart) wills.sessionEnded(key);
+    if (claim.cleanStart) await wills.sessionEnded(key);
     const session = new Session(space, claim.clientId, key, claim.expirySeconds);
     if (stored === undefined) {
       session.next = space.dispatched;
-      wills.sessionEnded(key);
+      await wills.sessionEnded(key);
     } else {
       session.durable = true; // what is stored of it goes on being stored until it ends
       await this.#restore(session, stored);
-      wills.resumed(key);
     }
     // The client may have left while we read: then the session stays as it was stored.
     if (connection.gone) return false;
     if (stored !== undefined) {
       this.#clearExpiry(key, stored);
-      space.uncountOffline(stored.subscriptions);
       for (const item of stored.subscriptions) space.subscribe(session, item);
+      space.uncountOffline(stored.subscriptions); // after: a group of this one alone must not end
+      wills.resumed(key);
       this.#broker.metrics.sessionsResumed++;
     }
     session.connection = connection;
@@ -130,6 +130,7 @@ export class SessionDirectory {
       lease.group.giveBack(lease);
     }
     session.leases = undefined;
+    session.leaseBytes = 0;
     const queue = session.pending ?? [];
     for (let i = session.pendingHead; i < queue.length; i++) {
       const { group, message } = queue[i]!;
@@ -183,10 +184,10 @@ export class SessionDirectory {
   async #removeStored(space: InstanceSpace, key: string, stored: StoredSession): Promise<void> {
     const { sessions, wills } = this.#broker;
     this.#clearExpiry(key, stored);
-    space.uncountOffline(stored.subscriptions);
     const ids = await sessions.readIds(key);
     await this.#settled((settled) => sessions.remove(key, ids, settled));
-    wills.sessionEnded(key);
+    space.uncountOffline(stored.subscriptions); // only now: a refused removal is tried again
+    await wills.sessionEnded(key);
   }
 
   #clearExpiry(key: string, stored: StoredSession): void {

@@ -9,7 +9,7 @@
  * | `retained-inflight` | session, packet id | a retained message on its way to the client |
  * | `wills` | session | the will of a connection, until it is sent or cancelled (JSON) |
  * | `expiries` | bucket of time, session | when an offline session ends |
- * | `groups` | group | log position of a durable shared group, and what is not acknowledged |
+ * | `groups-<instance>` | group | log position of a durable shared group, and what is not acknowledged |
  */
 import type { Position, Settled, Store, Table } from '#ports';
 import { InflightState, type State } from './inflight.ts';
@@ -60,7 +60,7 @@ export class SessionStore {
   readonly #cursors: Table;
   readonly #expiries: Table;
   readonly #retained: Table;
-  readonly #groups: Table;
+  readonly #store: Store;
 
   constructor(store: Store) {
     this.inbound = store.table('inbound');
@@ -68,7 +68,7 @@ export class SessionStore {
     this.#cursors = store.table('cursors');
     this.#retained = store.table('retained-inflight');
     this.#expiries = store.table('expiries');
-    this.#groups = store.table('groups');
+    this.#store = store;
   }
 
   async read(key: string): Promise<StoredSession | undefined> {
@@ -172,16 +172,20 @@ export class SessionStore {
   }
 
   async readGroup(group: SharedGroup): Promise<StoredGroup | undefined> {
-    const row = await this.#groups.get(group.key);
+    const row = await this.#groups(group).get(group.key);
     return row === undefined ? undefined : parse<StoredGroup>(row.value);
   }
 
   writeGroup(group: SharedGroup): void {
-    this.#groups.write(group.key, Buffer.from(JSON.stringify(group.cursor())));
+    this.#groups(group).write(group.key, Buffer.from(JSON.stringify(group.cursor())));
   }
 
   removeGroup(group: SharedGroup): void {
-    this.#groups.write(group.key, undefined);
+    this.#groups(group).write(group.key, undefined);
+  }
+
+  #groups(group: SharedGroup): Table {
+    return this.#store.table(`groups-${group.space.instance.id}`);
   }
 }
 

@@ -64,6 +64,8 @@ export class Session {
   /** When the queue last moved, or began. */
   windowShutMs = 0;
   leases: Map<number, Lease> | undefined = undefined;
+  /** Bytes of the messages its leases hold in memory. */
+  leaseBytes = 0;
   /** Topics of retained messages in flight to a durable session: they are not in the log. */
   retainedInflight: Map<number, string> | undefined = undefined;
   /** What was in flight when the session was stored, and is not sent again yet. */

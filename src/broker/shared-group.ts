@@ -20,6 +20,8 @@ const RETURNED_COUNT_MAX = 4096;
 const BURST_MIN = 256;
 const BURST_ROW = 16;
 const PAGE_COUNT_MAX = 256;
+const REDELIVER_COUNT_MAX = 32;
+const RETRY_MS = 1000;
 const PAGE_BYTES_MAX = 1024 * 1024;
 
 export class SharedGroup {
@@ -109,9 +111,10 @@ export class SharedGroup {
 
   /** The first durable member: from here on the group must not miss anything. */
   begin(end: Position): void {
-    if (this.next > 0 || !this.live) return; // restored from the store
+    this.live = true;
     this.next = end;
-    this.space.broker.markGroupDirty(this);
+    // At once: without its row a group begins anew after a crash.
+    this.space.broker.writeGroup(this);
   }
 
   /** A logged message that was not kept in memory: the group reads it from the log. */
@@ -150,9 +153,21 @@ export class SharedGroup {
   pump(): void {
     if (this.#reading || !this.behind) return;
     if (this.#ready() === undefined) return;
-    if (this.#returned.length > 0) void this.#redeliver();
-    else if (!this.live && this.durable) void this.#read();
+    if (this.#returned.length > 0) this.#attempt(this.#redeliver());
+    else if (!this.live && this.durable) this.#attempt(this.#read());
     else this.behind = false;
+  }
+
+  /** A log that cannot be read now is read again a little later. */
+  #attempt(work: Promise<void>): void {
+    const { broker } = this.space;
+    work.catch((error: unknown) => {
+      broker.log.error('a shared group could not be served; tried again', {
+        group: this.key,
+        error: String(error),
+      });
+      broker.clock.after(RETRY_MS, () => this.pump());
+    });
   }
 
   markBehind(): void {
@@ -164,14 +179,14 @@ export class SharedGroup {
   /** What the store keeps: the cursor, and what was given out and may be lost with a crash. */
   cursor(): { readonly next: Position; readonly outstanding: readonly Position[] } {
     const next = this.live ? this.space.dispatched : this.next;
-    const returned = this.#returned.map((lease) => lease.position).filter((at) => at > 0);
-    return { next, outstanding: [...this.#outstanding, ...returned] };
+    return { next, outstanding: [...this.#outstanding] };
   }
 
   restore(next: Position, outstanding: readonly Position[]): void {
     this.next = next;
     this.live = false;
     for (const position of outstanding) {
+      this.#outstanding.add(position);
       this.#returned.push({ group: this, position, message: undefined });
     }
     this.behind = true;
@@ -218,11 +233,14 @@ export class SharedGroup {
 
   async #redeliver(): Promise<void> {
     this.#reading = true;
-    const leases = this.#returned.splice(0, PAGE_COUNT_MAX);
+    const leases = this.#returned.splice(0, REDELIVER_COUNT_MAX);
     const positions = leases.map((lease) => lease.position).filter((at) => at > 0);
     let entries: readonly (LogEntry | undefined)[];
     try {
       entries = positions.length === 0 ? [] : await this.space.log.get(positions);
+    } catch (error) {
+      this.#returned.unshift(...leases);
+      throw error;
     } finally {
       this.#reading = false;
     }
@@ -295,5 +313,7 @@ function takes(member: Subscription, qos: Qos): boolean {
   const { session } = member.delivery;
   const { connection } = session;
   if (connection === undefined || connection.congested) return false;
-  return qos === 0 || (session.windowOpen && session.pendingCount === 0);
+  if (qos === 0) return true;
+  const { pendingBytesMax } = connection.broker.limits;
+  return session.windowOpen && session.pendingCount === 0 && session.leaseBytes < pendingBytesMax;
 }

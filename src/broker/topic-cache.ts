@@ -42,6 +42,9 @@ export class TopicEntry {
 /** Slots at the start; a power of two. They double while more than half are taken. */
 const SLOT_COUNT_MIN = 1024;
 const ARENA_BYTES_MIN = 64 * 1024;
+const ARENA_BYTES_MAX = 32 * 1024 * 1024;
+/** Bounds the memory of routes, which many subscribers make large. */
+const ROUTE_WEIGHT_MAX = 4_000_000;
 
 export class TopicCache {
   readonly #tree: SubscriptionTree;
@@ -55,6 +58,8 @@ export class TopicCache {
   #arenaFill = 0;
   #mask: number;
   #count = 0;
+  /** Deliveries in the routes made since the cache was begun. */
+  #weight = 0;
 
   /** `seed`: so that nobody can choose topics that collide. */
   constructor(tree: SubscriptionTree, countMax: number, seed: number) {
@@ -90,7 +95,14 @@ export class TopicCache {
     const version = this.#tree.version(fan);
     const route = createRoute(this.#tree, topic);
     const entry = new TopicEntry(topic, bytes, hash, fan, route, version);
-    if (this.#count >= this.#countMax) this.#clear();
+    this.#weight += route.deliveries.length;
+    if (
+      this.#count >= this.#countMax ||
+      this.#arenaFill + bytes.length > ARENA_BYTES_MAX ||
+      this.#weight > ROUTE_WEIGHT_MAX
+    ) {
+      this.#clear();
+    }
     if (this.#count * 2 > this.#mask) this.#grow();
     this.#insert(entry, this.#store(bytes));
     this.#count++;
@@ -109,6 +121,7 @@ export class TopicCache {
     if (entry.version !== version) {
       entry.route = createRoute(this.#tree, entry.topic);
       entry.version = version;
+      this.#weight += entry.route.deliveries.length;
     }
     return entry.route;
   }
@@ -161,6 +174,7 @@ export class TopicCache {
     this.#empty(SLOT_COUNT_MIN);
     this.#arena = Buffer.allocUnsafeSlow(ARENA_BYTES_MIN);
     this.#arenaFill = 0;
+    this.#weight = 0;
     this.#count = 0;
   }
 

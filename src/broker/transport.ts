@@ -26,7 +26,7 @@ export interface Transport {
   readonly bufferedBytes: number;
   /**
    * Sends `pieces[0]` to `pieces[count - 1]` in order, in as few system calls as it can. The
-   * transport owns the bytes from here on; the array stays the caller's.
+   * bytes are the transport's until `bufferedBytes` is 0; the array stays the caller's.
    */
   send(pieces: readonly Uint8Array[], count: number): void;
   /** Stops and resumes reading; data already read may still arrive once after `pause`. */

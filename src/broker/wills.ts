@@ -31,13 +31,11 @@ export interface StoredWill {
 class PendingWill extends Timer {
   readonly #wills: Wills;
   readonly key: string;
-  readonly will: StoredWill;
 
-  constructor(wills: Wills, key: string, will: StoredWill) {
+  constructor(wills: Wills, key: string) {
     super();
     this.#wills = wills;
     this.key = key;
-    this.will = will;
   }
 
   expired(): void {
@@ -48,7 +46,7 @@ class PendingWill extends Timer {
 export class Wills {
   readonly #broker: Broker;
   readonly #table: Table;
-  /** Wills whose delay runs, by session key. */
+  /** Wills whose delay runs, by session key; what they say is on disk. */
   readonly #pending = new Map<string, PendingWill>();
 
   constructor(broker: Broker) {
@@ -98,14 +96,13 @@ export class Wills {
   }
 
   /** The session is over: its will waits no longer. */
-  sessionEnded(key: string): void {
-    const pending = this.#drop(key);
-    if (pending !== undefined) this.#send(key, pending.will);
+  async sessionEnded(key: string): Promise<void> {
+    if (this.#drop(key) !== undefined) await this.#sendStored(key);
   }
 
   due(pending: PendingWill): void {
     this.#pending.delete(pending.key);
-    this.#send(pending.key, pending.will);
+    void this.#sendStored(pending.key);
   }
 
   /** After a start: the wills of connections that ended with the last process, and delayed ones. */
@@ -135,10 +132,10 @@ export class Wills {
       return;
     }
     const dueMs = this.#broker.clock.nowMs() + seconds * 1000;
-    const pending = new PendingWill(this, key, { ...will, dueMs });
+    const pending = new PendingWill(this, key);
     this.#pending.set(key, pending);
     this.#broker.wheel.schedule(pending, seconds * 1000);
-    this.#write(key, pending.will);
+    this.#write(key, { ...will, dueMs });
   }
 
   #drop(key: string): PendingWill | undefined {
@@ -147,6 +144,18 @@ export class Wills {
     this.#pending.delete(key);
     this.#broker.wheel.cancel(pending);
     return pending;
+  }
+
+  async #sendStored(key: string): Promise<void> {
+    try {
+      const row = await this.#table.get(key);
+      if (row === undefined) return;
+      const will = JSON.parse(Buffer.from(row.value).toString()) as StoredWill;
+      // A connection made meanwhile has a will of its own there, not due.
+      if (will.dueMs > 0) this.#send(key, will);
+    } catch (error) {
+      this.#broker.log.error('a will could not be read', { key, error: String(error) });
+    }
   }
 
   /** Publishes, and forgets in the same commit: sent once [MQTT-3.1.2-10]. */

@@ -107,6 +107,7 @@ for (const scheme of SCHEMES) {
           assert.equal(packet.qos, qos);
           assert.equal(packet.retain, false);
         }
+        await alice.mqtt.publishAsync(`${topic}/kept`, 'kept', { qos: 1, retain: true });
         assert.equal((await bob.take(1))[0]!.packet.retain, false);
         const late = await connect(t, version, { url });
         await late.mqtt.subscribeAsync(`${topic}/kept`);
