@@ -40,7 +40,8 @@ export class Admission {
     const { limits, closing } = this.#broker;
     if (closing) return 'serverShuttingDown';
     if (this.#latenessMs > limits.latenessMaxMs) return 'serverBusy';
-    if (this.#admitted.size >= limits.connectionCountMax) return 'quotaExceeded';
+    const waiting = this.#waiting.length - this.#head;
+    if (this.#admitted.size + waiting >= limits.connectionCountMax) return 'quotaExceeded';
     if (this.#tokens >= 1 && this.#head === this.#waiting.length) {
       this.#tokens--;
       this.#admitted.add(connection);

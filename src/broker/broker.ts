@@ -10,7 +10,7 @@ import type { Authenticator } from '#identity';
 import type { Instance } from '#instances';
 import type { Engine } from '#ports';
 import type { Metrics } from '#telemetry';
-import { encodeDisconnect, PublishPropertyView } from '#wire';
+import { encodeDisconnect, isReasonAllowed, PublishPropertyView, Reason } from '#wire';
 import { AckWriter, PendingAck } from './acks.ts';
 import { Admission } from './admission.ts';
 import { Block, Connection, ConnectionState } from './connection.ts';
@@ -172,7 +172,7 @@ export class Broker implements Doorkeeper {
       const reasonString = detail ?? FAULTS[code].text;
       connection.appendPacket(
         encodeDisconnect(
-          { reasonCode: FAULTS[code].v5, reasonString, serverReference },
+          { reasonCode: disconnectReason(code), reasonString, serverReference },
           connection.packetBytesMax,
         ),
       );
@@ -329,4 +329,11 @@ export class Broker implements Doorkeeper {
     this.admission.stop();
     this.wheel.stop();
   }
+}
+
+/** The reason as DISCONNECT can say it: some exist in CONNACK only. */
+function disconnectReason(code: FaultCode): number {
+  const reason = FAULTS[code].v5;
+  if (isReasonAllowed(reason, 'disconnect', 'server')) return reason;
+  return FAULTS[code].retry ? Reason.unspecifiedError : 0x87;
 }

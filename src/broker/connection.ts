@@ -179,6 +179,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
         break;
       }
       packets++;
+      broker.metrics.packetsReceived++;
       broker.receive(this, chunk, at, bodyStart, end);
       if (this.gone) return packets;
       // A client that does not read its answers is not read from either.
@@ -187,7 +188,6 @@ export class Connection extends Timer implements Endpoint, Flushable {
     }
     if (packets > 0) {
       this.#lastTick = broker.wheel.tick;
-      broker.metrics.packetsReceived += packets;
       this.session?.readHandled();
     }
     return packets;
@@ -256,6 +256,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
     this.#dropPartial();
     let bodyStart = 1;
     while (packet[bodyStart]! >= 128) bodyStart++;
+    this.broker.metrics.packetsReceived++;
     this.broker.receive(this, packet, 0, bodyStart + 1, this.#partialSize);
     return at;
   }
@@ -433,7 +434,19 @@ export class Connection extends Timer implements Endpoint, Flushable {
       wheel.schedule(this, this.silenceMs - silentMs);
       return;
     }
-    this.broker.metrics.keepAliveTimeouts++;
+    // What came while the process was held up lies unread: after the next read it counts.
+    setImmediate(() => this.#endIfSilent());
+  }
+
+  #endIfSilent(): void {
+    if (this.gone) return;
+    const { wheel, metrics } = this.broker;
+    const silentMs = (wheel.tick - this.#lastTick) * wheel.tickMs;
+    if (silentMs < this.silenceMs) {
+      wheel.schedule(this, this.silenceMs - silentMs);
+      return;
+    }
+    metrics.keepAliveTimeouts++;
     this.broker.disconnect(this, 'keepAliveTimeout'); // [MQTT-3.1.2-24] [MQTT-3.1.2-22]
   }
 

@@ -232,6 +232,7 @@ function leaseOf(group: SharedGroup, position: Position, publication: Publicatio
 function enqueue(session: Session, item: PendingDelivery): void {
   const connection = session.connection!;
   const { limits, metrics } = connection.broker;
+  if (session.overflowed) return; // its end is on the way
   session.pending ??= [];
   const queue = session.pending;
   if (session.pendingCount === 0) session.windowShutMs = connection.broker.clock.monotonicMs();
@@ -240,6 +241,7 @@ function enqueue(session: Session, item: PendingDelivery): void {
   session.behind = true;
   if (session.pendingCount > limits.pendingCountMax || overBytes(session, limits.pendingBytesMax)) {
     metrics.slowSubscribersDisconnected++;
+    session.overflowed = true;
     connection.broker.disconnectSoon(connection, 'quotaExceeded', 'client reads too slowly');
   }
 }

@@ -88,9 +88,9 @@ export function refuseConnect(connection: Connection, refusal: Refusal): void {
     address: connection.transport.peer.address,
     reason: refusal.detail,
   });
-  const tellable = connection.versionKnown && isReasonAllowed(fault.v5, 'connack', 'server');
-  if (!tellable) return connection.abandon();
+  if (!connection.versionKnown) return connection.abandon(); // nothing it would understand
   if (connection.version5) {
+    if (!isReasonAllowed(fault.v5, 'connack', 'server')) return connection.abandon();
     const properties: ConnackProperties = {
       reasonString: refusal.detail,
       serverReference: refusal.serverReference,
@@ -210,8 +210,8 @@ async function takeStep(
     return;
   }
   if (isRefusal(step.verdict)) {
-    const { refused, detail } = step.verdict;
-    connection.broker.disconnect(connection, refused, detail); // [MQTT-4.12.1-2]
+    const { refused, detail, serverReference } = step.verdict;
+    connection.broker.disconnect(connection, refused, detail, serverReference); // [MQTT-4.12.1-2]
     return;
   }
   connection.caller = step.verdict;

@@ -96,6 +96,7 @@ export class InstanceSpace {
     const old = session.subscriptions.get(stored.text);
     const subscription = createSubscription(session, stored);
     session.subscriptions.set(stored.text, subscription);
+    session.filterLevels += levelCount(stored.text) * (old === undefined ? 1 : 0);
     this.#attach(subscription);
     if (old !== undefined) this.#detach(old); // after: a group of this one alone must not end
     return subscription;
@@ -106,6 +107,7 @@ export class InstanceSpace {
     const subscription = session.subscriptions.get(text);
     if (subscription === undefined) return false;
     session.subscriptions.delete(text);
+    session.filterLevels -= levelCount(text);
     this.#detach(subscription);
     return true;
   }
@@ -216,3 +218,12 @@ export class InstanceSpace {
 
 /** Stands for a session that is not in memory: nothing is delivered through it. */
 const OFFLINE = undefined as unknown as Session;
+
+/** Levels of a filter: what it costs in the tree. */
+export function levelCount(filter: string): number {
+  let count = 1;
+  for (let i = 0; i < filter.length; i++) if (filter.charCodeAt(i) === SLASH) count++;
+  return count;
+}
+
+const SLASH = 0x2f;

@@ -34,6 +34,7 @@ export interface Limits {
   readonly topicAliasMaximum: number;
   readonly clientIdBytesMax: number;
   readonly subscriptionsPerSessionMax: number;
+  readonly filterLevelsPerSessionMax: number;
   readonly topicCacheCountMax: number;
   readonly sessionExpirySecondsMax: number;
   readonly validatePayloadFormat: boolean;
@@ -62,6 +63,7 @@ export const DEFAULT_LIMITS: Limits = {
   topicAliasMaximum: 64,
   clientIdBytesMax: 1024,
   subscriptionsPerSessionMax: 10_000,
+  filterLevelsPerSessionMax: 131_072,
   topicCacheCountMax: 65_536,
   sessionExpirySecondsMax: 0xffff_ffff,
   validatePayloadFormat: false,
@@ -91,6 +93,7 @@ export const LIMITS: readonly LimitRow[] = [
   row('topicAliasMaximum', 'aliases a connection', 'a larger alias: DISCONNECT 0x94'),
   row('clientIdBytesMax', 'bytes', 'a longer client identifier: CONNACK 0x85 (3.x: 2)'),
   row('subscriptionsPerSessionMax', 'subscriptions', 'further ones: SUBACK 0x97 (3.x: 0x80)'),
+  row('filterLevelsPerSessionMax', 'levels of all filters', 'further ones: SUBACK 0x97 (0x80)'),
   row('topicCacheCountMax', 'topics an instance', 'the cache of matched topics is begun anew'),
   row('sessionExpirySecondsMax', 's', 'a longer expiry is cut, and CONNACK says so'),
 ];

@@ -111,6 +111,7 @@ export class Outbox {
     if (this.bytes === 0) return;
     if (transport.bufferedBytes > 0) {
       this.#compact();
+      this.#full = undefined; // blocks are kept for a socket that is quick, not for one that is not
       return;
     }
     this.#closeRun();

@@ -15,6 +15,9 @@ import { EXPIRY_BUCKET_MS, expiryMs, type StoredSession } from './session-store.
 import { DEFAULT_INSTANCE } from '#instances';
 
 const SWEEP_PERIOD_MS = 1000;
+const RETRY_MS = 1000;
+/** Sessions removed at a time when many have expired: they share commits. */
+const REMOVALS_AT_ONCE = 512;
 
 export interface Claim {
   readonly clientId: string;
@@ -85,8 +88,35 @@ export class SessionDirectory {
     space.online.set(claim.clientId, session);
     const will = connection.connect?.will;
     if (will !== undefined) wills.keep(connection, session, will);
-    if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
+    if (session.durable) await this.#writeOnline(session, stored !== undefined);
     return stored !== undefined;
+  }
+
+  /** A store that is full does not keep a client from what it is owed already. */
+  async #writeOnline(session: Session, resumed: boolean): Promise<void> {
+    const { sessions, log } = this.#broker;
+    try {
+      await this.#settled((settled) => sessions.write(session, 0, settled));
+    } catch (error) {
+      if (!resumed) throw error;
+      log.warn('a session was resumed and could not be written', { client: session.clientId });
+    }
+  }
+
+  /** What an offline session leaves behind is written until it is written, or the client is back. */
+  #writeOffline(session: Session, nowMs: number): void {
+    const { sessions, clock } = this.#broker;
+    const settled: Settled = {
+      settled: (fault) => {
+        if (fault === undefined || session.space.online.has(session.clientId)) return;
+        clock.after(RETRY_MS, () => {
+          if (!session.space.online.has(session.clientId)) this.#writeOffline(session, nowMs);
+        });
+      },
+    };
+    sessions.write(session, nowMs, settled);
+    const atMs = expiryMs(session.expirySeconds, nowMs);
+    if (atMs !== undefined) sessions.setExpiry(session.key, atMs);
   }
 
   /** The connection ends: its session goes offline, or ends with it. */
@@ -111,9 +141,7 @@ export class SessionDirectory {
     }
     const nowMs = clock.nowMs();
     sessions.writeCursor(session); // before going offline: what is live is caught up
-    sessions.write(session, nowMs);
-    const atMs = expiryMs(session.expirySeconds, nowMs);
-    if (atMs !== undefined) sessions.setExpiry(session.key, atMs);
+    this.#writeOffline(session, nowMs);
     session.space.goOffline(session);
     wills.connectionClosed(connection, session.expirySeconds);
   }
@@ -150,6 +178,7 @@ export class SessionDirectory {
     const { sessions, clock } = this.#broker;
     const nowMs = clock.nowMs();
     const space = this.#broker.space(DEFAULT_INSTANCE);
+    const removals: Promise<void>[] = [];
     for await (const { key, stored } of sessions.all()) {
       space.countOffline(stored.subscriptions);
       if (stored.disconnectedMs === 0) {
@@ -158,9 +187,11 @@ export class SessionDirectory {
         const atMs = expiryMs(stored.expirySeconds, nowMs);
         if (atMs !== undefined) sessions.setExpiry(key, atMs);
       } else if (this.#isOver(stored)) {
-        await this.#removeStored(space, key, stored);
+        removals.push(this.#removeStored(space, key, stored));
+        if (removals.length === REMOVALS_AT_ONCE) await Promise.all(removals.splice(0));
       }
     }
+    await Promise.all(removals);
     for (const group of space.groups.values()) {
       const found = await sessions.readGroup(group);
       if (found === undefined) group.begin(space.log.end());

@@ -54,6 +54,8 @@ export class Session {
   connection: Connection | undefined = undefined;
   readonly subscriptions: Map<string, Subscription> = new Map();
   readonly inflight: Inflight = new Inflight();
+  /** Levels of all its filters together. */
+  filterLevels = 0;
   /** Deliveries of QoS 1/2 that may be open at once. */
   windowMax = 0;
   /** Packet ids of QoS 2 publishes received and not released. */
@@ -61,6 +63,8 @@ export class Session {
   pending: PendingDelivery[] | undefined = undefined;
   pendingHead = 0;
   pendingBytes = 0;
+  /** Its queue was full: it is being ended. */
+  overflowed = false;
   /** When the queue last moved, or began. */
   windowShutMs = 0;
   leases: Map<number, Lease> | undefined = undefined;

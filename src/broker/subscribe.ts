@@ -10,6 +10,7 @@ import {
   type SubscriptionRequest,
 } from '#wire';
 import { type Connection, ConnectionState } from './connection.ts';
+import { levelCount } from './instance-space.ts';
 import { pump } from './pump.ts';
 import { RetainedReplay } from './retained-replay.ts';
 import { splitShare, type Subscription } from './subscription.ts';
@@ -76,10 +77,11 @@ function refusal(connection: Connection, request: SubscriptionRequest): number {
   const permissions = connection.caller!.permissions;
   const filter = splitShare(request.filter)?.filter ?? request.filter;
   if (permissions !== undefined && !permissions.maySubscribe(filter)) return NOT_AUTHORIZED;
-  const { subscriptions } = connection.session!;
-  const { subscriptionsPerSessionMax } = connection.broker.limits;
-  const full = subscriptions.size >= subscriptionsPerSessionMax;
-  return full && !subscriptions.has(request.filter) ? QUOTA_EXCEEDED : 0;
+  const { subscriptions, filterLevels } = connection.session!;
+  if (subscriptions.has(request.filter)) return 0;
+  const { subscriptionsPerSessionMax, filterLevelsPerSessionMax } = connection.broker.limits;
+  const tooDeep = filterLevels + levelCount(request.filter) > filterLevelsPerSessionMax;
+  return tooDeep || subscriptions.size >= subscriptionsPerSessionMax ? QUOTA_EXCEEDED : 0;
 }
 
 /** The first refusal in words. */

@@ -20,7 +20,9 @@ export class Leaf {
 }
 
 class Node {
-  readonly children = new Map<string, Node>();
+  /** Most nodes have one child, which needs no map; deep filters are chains of such nodes. */
+  only: Node | undefined = undefined;
+  children: Map<string, Node> | undefined = undefined;
   readonly parent: Node | undefined;
   readonly level: string;
   leaf: Leaf | undefined = undefined;
@@ -28,6 +30,36 @@ class Node {
   constructor(parent: Node | undefined, level: string) {
     this.parent = parent;
     this.level = level;
+  }
+
+  child(level: string): Node | undefined {
+    const { only } = this;
+    if (only !== undefined) return only.level === level ? only : undefined;
+    return this.children?.get(level);
+  }
+
+  add(level: string): Node {
+    const node = new Node(this, level);
+    if (this.only === undefined && this.children === undefined) {
+      this.only = node;
+      return node;
+    }
+    if (this.children === undefined) {
+      this.children = new Map([[this.only!.level, this.only!]]);
+      this.only = undefined;
+    }
+    this.children.set(level, node);
+    return node;
+  }
+
+  remove(child: Node): void {
+    if (this.only === child) this.only = undefined;
+    else this.children?.delete(child.level);
+    if (this.children?.size === 0) this.children = undefined;
+  }
+
+  get childless(): boolean {
+    return this.only === undefined && this.children === undefined;
   }
 }
 
@@ -87,15 +119,15 @@ export class SubscriptionTree {
       const wild = depth > 0 || !dollar; // [MQTT-4.7.2-1]
       for (const node of nodes) {
         // `a/#` matches `a` as well: looked up one level past the topic's end, too.
-        const multi = wild ? node.children.get('#') : undefined;
+        const multi = wild ? node.child('#') : undefined;
         if (multi?.leaf !== undefined) visit(multi.leaf);
         if (depth === levels.length) {
           if (node.leaf !== undefined) visit(node.leaf);
           continue;
         }
-        const exact = node.children.get(levels[depth]!);
+        const exact = node.child(levels[depth]!);
         if (exact !== undefined) next.push(exact);
-        const single = wild ? node.children.get('+') : undefined;
+        const single = wild ? node.child('+') : undefined;
         if (single !== undefined) next.push(single);
       }
       nodes = next;
@@ -105,12 +137,7 @@ export class SubscriptionTree {
   #walk(filter: string): Node {
     let node = this.#root;
     for (const level of filter.split('/')) {
-      let child = node.children.get(level);
-      if (child === undefined) {
-        child = new Node(node, level);
-        node.children.set(level, child);
-      }
-      node = child;
+      node = node.child(level) ?? node.add(level);
     }
     return node;
   }
@@ -118,8 +145,8 @@ export class SubscriptionTree {
 
 function prune(leafless: Node): void {
   let node: Node | undefined = leafless;
-  while (node?.parent !== undefined && node.leaf === undefined && node.children.size === 0) {
-    node.parent.children.delete(node.level);
+  while (node?.parent !== undefined && node.leaf === undefined && node.childless) {
+    node.parent.remove(node);
     node = node.parent;
   }
 }

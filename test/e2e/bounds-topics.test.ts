@@ -86,18 +86,21 @@ test('the longest topic can be retained', async (t) => {
   assert.deepEqual([message.topic === topic, message.payload], [true, 'kept']);
 });
 
-test('deep filters cost memory in proportion to their bytes', async (t) => {
+test('deep filters are bounded by their levels, in one session', async (t) => {
   const own = await startBroker(t);
   const before = residentBytes(own.pid);
   const client = await connectClient(t, own.port);
   const count = 60;
+  let taken = 0;
   for (let i = 0; i < count; i++) {
-    assert.deepEqual((await client.subscribe(deepTopic(`deep${i}`), 0)).reasons, [0]);
+    const [reason] = (await client.subscribe(deepTopic(`deep${i}`), 0)).reasons;
+    assert.ok(reason === 0 || reason === 0x97, `reason ${reason}`);
+    if (reason === 0) taken++;
   }
+  assert.ok(taken > 0 && taken < count, `${taken} filters of 32,000 levels were taken`);
 
   const grown = residentBytes(own.pid) - before;
-  // 4 MB of filters; one client may hold 10,000 of them.
-  assert.ok(grown < count * 64_000 * 32, `${count} filters of 64 kB take ${grown / MIB} MiB`);
+  assert.ok(grown < 100 * MIB, `${taken} filters of 64 kB take ${grown / MIB} MiB`);
 });
 
 test('subscribing and unsubscribing over and over leaves nothing behind', async (t) => {

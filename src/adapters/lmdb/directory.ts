@@ -24,8 +24,8 @@ export interface DataDirectory {
 export async function openDirectory(path: string, random: Random): Promise<DataDirectory> {
   const journal = join(path, 'journal');
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-    mkdirSync(journal, { recursive: true, mode: 0o700 });
+    makeDirectory(path);
+    makeDirectory(journal);
   } catch (error) {
     throw unusable(path, error);
   }
@@ -35,6 +35,16 @@ export async function openDirectory(path: string, random: Random): Promise<DataD
   } catch (error) {
     await release();
     throw error instanceof Fault ? error : unusable(path, error);
+  }
+}
+
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    // A recursive one calls a read-only disk a missing folder; a plain one says what it is.
+    if (isMissing(error)) mkdirSync(path, { mode: 0o700 });
+    throw error;
   }
 }
 
