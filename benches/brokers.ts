@@ -65,7 +65,13 @@ const ternmq: Broker = {
   async command(directory) {
     const options = ['--open', '--listen', 'mqtt://127.0.0.1:0', '--data', join(directory, 'data')];
     return {
-      argv: node('--conditions=source', join(ROOT, 'src/main.ts'), 'start', ...options),
+      argv: node(
+        '--max-semi-space-size=32',
+        '--conditions=source',
+        join(ROOT, 'src/main.ts'),
+        'start',
+        ...options,
+      ),
       port: undefined,
     };
   },

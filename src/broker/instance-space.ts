@@ -95,7 +95,7 @@ export class InstanceSpace {
   subscribe(session: Session, stored: StoredSubscription): Subscription {
     const old = session.subscriptions.get(stored.text);
     const subscription = createSubscription(session, stored);
-    session.subscriptions.set(stored.text, subscription);
+    session.hold(subscription);
     session.filterLevels += levelCount(stored.text) * (old === undefined ? 1 : 0);
     this.#attach(subscription);
     if (old !== undefined) this.#detach(old); // after: a group of this one alone must not end
@@ -106,7 +106,7 @@ export class InstanceSpace {
   unsubscribe(session: Session, text: string): boolean {
     const subscription = session.subscriptions.get(text);
     if (subscription === undefined) return false;
-    session.subscriptions.delete(text);
+    session.drop(subscription);
     session.filterLevels -= levelCount(text);
     this.#detach(subscription);
     return true;

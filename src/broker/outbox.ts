@@ -72,14 +72,15 @@ export class Outbox {
 
   /**
    * A frame that others may get as well. One that goes on where the last one ended in the same
-   * memory is referred to, and so is a large one; a small one by itself costs less copied.
+   * memory is referred to, and so is a large one or the first; further small ones cost less
+   * copied.
    */
   appendFrame(buffer: Buffer, start: number, end: number): void {
     const size = end - start;
     const goesOn = buffer === this.#source && start === this.#sourceEnd;
     this.#source = buffer;
     this.#sourceEnd = end;
-    if (goesOn || size > COPY_BYTES_MAX) {
+    if (goesOn || size > COPY_BYTES_MAX || this.bytes === 0) {
       this.append(buffer, start, end);
       return;
     }

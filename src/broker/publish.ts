@@ -23,7 +23,6 @@ import { sameBytes, type TopicEntry } from './topic-cache.ts';
 const NO_MATCHING_SUBSCRIBERS = 0x10;
 const NOT_AUTHORIZED = 0x87;
 const PAYLOAD_FORMAT_INVALID = 0x99;
-const NO_BYTES = Buffer.alloc(0);
 
 /** One PUBLISH: the packet is `bytes[start..end)`, its variable header begins at `bodyStart`. */
 export function receivePublish(
@@ -331,8 +330,7 @@ export function persist(
   commit.waits = (logged ? 1 : 0) + (publication.retain ? 1 : 0) + (remembered ? 1 : 0);
   if (publication.retain) space.retained.write(publication, commit);
   if (remembered) {
-    const key = broker.sessions.inboundKey(inbound, ack!.packetId);
-    broker.sessions.inbound.write(key, NO_BYTES, commit);
+    broker.sessions.keepInbound(inbound, ack!.packetId, commit);
   }
   if (logged) {
     broker.metrics.messagesLogged++;

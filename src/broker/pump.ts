@@ -10,6 +10,7 @@ import type { Session } from './session.ts';
 import { deliveryFor } from './session-match.ts';
 import type { Delivery } from './subscription.ts';
 
+const NO_BYTES: Buffer = Buffer.alloc(0);
 const PAGE_COUNT_MAX = 256;
 const PAGE_BYTES_MAX = 512 * 1024;
 
@@ -83,6 +84,8 @@ function handPage(session: Session, page: LogPage): void {
   const { broker } = session.space;
   const nowMs = broker.clock.nowMs();
   const merged = new Map<string, Delivery | undefined>();
+  let topic = '';
+  let topicBytes = NO_BYTES;
   const settledAt = newestSince(session);
   for (const entry of page.entries) {
     // Others may have used up the window since the page was asked for.
@@ -104,7 +107,11 @@ function handPage(session: Session, page: LogPage): void {
     if (delivery === undefined) continue;
     if (entry.publisher === session.clientId) delivery = delivery.toPublisher; // [MQTT-3.8.3-3]
     if (delivery === undefined) continue;
-    broker.replayed.load(entry, Buffer.from(entry.topic), nowMs);
+    if (entry.topic !== topic) {
+      topic = entry.topic;
+      topicBytes = Buffer.from(topic);
+    }
+    broker.replayed.load(entry, topicBytes, nowMs);
     const qos = effectiveQos(entry.qos, delivery.qos);
     if (qos > 0) handOver(delivery, broker.replayed, qos, entry.position, undefined);
   }

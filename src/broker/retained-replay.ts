@@ -13,13 +13,14 @@ import type { Subscription } from './subscription.ts';
 export class RetainedReplay implements RetainedWatcher {
   readonly #session: Session;
   readonly #subscription: Subscription;
-  readonly #pages: AsyncIterator<readonly KeptMessage[]>;
+  readonly #pages: AsyncGenerator<readonly KeptMessage[]>;
   /** Topics written since their page was asked for: those messages came live. */
   #written = new Set<string>();
   #page: readonly KeptMessage[] = [];
   #index = 0;
   #topics = new Set<string>();
   #fetching = false;
+  #nowMs = 0;
   #ended = false;
 
   constructor(session: Session, subscription: Subscription) {
@@ -51,7 +52,8 @@ export class RetainedReplay implements RetainedWatcher {
       const qos = effectiveQos(message.qos, this.#subscription.qos);
       if (qos > 0 && !this.#session.windowOpen) return;
       this.#index++;
-      if (!this.#written.has(message.topic)) this.#send(message);
+      if (this.#written.has(message.topic)) continue;
+      if (message.expiresMs === 0 || message.expiresMs > this.#nowMs) this.#send(message);
     }
     void this.#fetch();
   }
@@ -61,6 +63,7 @@ export class RetainedReplay implements RetainedWatcher {
     if (this.#ended) return;
     this.#ended = true;
     this.#session.space.retained.unwatch(this);
+    void this.#pages.return(undefined);
     const { replays } = this.#session;
     const at = replays?.indexOf(this) ?? -1;
     if (at >= 0) replays!.splice(at, 1);
@@ -75,7 +78,7 @@ export class RetainedReplay implements RetainedWatcher {
     const { delivery } = this.#subscription;
     const { broker } = this.#session.space;
     const publication = broker.replayed;
-    publication.load(message, message.topicBytes, broker.clock.nowMs());
+    publication.load(message, message.topicBytes, this.#nowMs);
     const qos = effectiveQos(message.qos, delivery.qos);
     // RETAIN is set on what a subscribe brings about [MQTT-3.3.1-8].
     if (qos === 0) deliverQos0(delivery, publication, true);
@@ -122,6 +125,7 @@ export class RetainedReplay implements RetainedWatcher {
       }
       this.#page = result.value;
       this.#index = 0;
+      this.#nowMs = broker.clock.nowMs();
       this.#topics = new Set(this.#page.map((message) => message.topic));
     } catch (error) {
       this.end();

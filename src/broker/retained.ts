@@ -9,6 +9,7 @@ import type { Qos } from '#wire';
 import type { InstanceSpace } from './instance-space.ts';
 import { KeptMessage } from './kept-message.ts';
 import type { Publication } from './publication.ts';
+import { RetainedSnapshots } from './retained-snapshots.ts';
 
 /** A replay under way hears which topics are written meanwhile. */
 export interface RetainedWatcher {
@@ -21,6 +22,7 @@ export class RetainedMessages {
   readonly #space: InstanceSpace;
   readonly #table: Table;
   readonly #watchers = new Set<RetainedWatcher>();
+  readonly #snapshots = new RetainedSnapshots();
 
   constructor(space: InstanceSpace) {
     this.#space = space;
@@ -30,6 +32,7 @@ export class RetainedMessages {
 
   write(publication: Publication, settled: Settled): void {
     this.#space.broker.metrics.messagesRetained++;
+    this.#snapshots.changed();
     for (const watcher of this.#watchers) watcher.written(publication.topic);
     const empty = publication.payloadStart === publication.payloadEnd; // [MQTT-3.3.1-7]
     const value = empty ? undefined : encodeRetained(publication);
@@ -42,8 +45,12 @@ export class RetainedMessages {
     return row === undefined ? undefined : decodeRetained(topic, row.value);
   }
 
-  /** Pages of the retained messages that match; those expired are left out, and removed. */
-  async *matching(filter: string): AsyncGenerator<readonly KeptMessage[]> {
+  /** Pages of the retained messages that match. One may have expired since it was found. */
+  matching(filter: string): AsyncGenerator<readonly KeptMessage[]> {
+    return this.#snapshots.read(filter, () => this.#scan(filter));
+  }
+
+  async *#scan(filter: string): AsyncGenerator<readonly KeptMessage[]> {
     const prefix = literalPrefix(filter);
     const nowMs = this.#space.broker.clock.nowMs();
     for await (const rows of this.#table.scan(prefix)) {

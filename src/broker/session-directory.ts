@@ -11,9 +11,10 @@ import type { Connection } from './connection.ts';
 import { InflightState } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import { Session } from './session.ts';
-import { EXPIRY_BUCKET_MS, expiryMs, type StoredSession } from './session-store.ts';
+import { EXPIRY_BUCKET_MS, expiryMs, type StoredIds, type StoredSession } from './session-store.ts';
 import { DEFAULT_INSTANCE } from '#instances';
 
+const NO_IDS: StoredIds = { inbound: [], retained: [] };
 const SWEEP_PERIOD_MS = 1000;
 const RETRY_MS = 1000;
 /** Sessions removed at a time when many have expired: they share commits. */
@@ -88,25 +89,17 @@ export class SessionDirectory {
     space.online.set(claim.clientId, session);
     const will = connection.connect?.will;
     if (will !== undefined) wills.keep(connection, session, will);
-    if (session.durable) await this.#writeOnline(session, stored !== undefined);
+    if (stored !== undefined)
+      sessions.write(session, 0); // what it is owed is on disk already
+    else if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
     return stored !== undefined;
-  }
-
-  /** A store that is full does not keep a client from what it is owed already. */
-  async #writeOnline(session: Session, resumed: boolean): Promise<void> {
-    const { sessions, log } = this.#broker;
-    try {
-      await this.#settled((settled) => sessions.write(session, 0, settled));
-    } catch (error) {
-      if (!resumed) throw error;
-      log.warn('a session was resumed and could not be written', { client: session.clientId });
-    }
   }
 
   /** What an offline session leaves behind is written until it is written, or the client is back. */
   #writeOffline(session: Session, nowMs: number): void {
     const { sessions, clock } = this.#broker;
     const settled: Settled = {
+      patient: true,
       settled: (fault) => {
         if (fault === undefined || session.space.online.has(session.clientId)) return;
         clock.after(RETRY_MS, () => {
@@ -215,7 +208,7 @@ export class SessionDirectory {
   async #removeStored(space: InstanceSpace, key: string, stored: StoredSession): Promise<void> {
     const { sessions, wills } = this.#broker;
     this.#clearExpiry(key, stored);
-    const ids = await sessions.readIds(key);
+    const ids = stored.keepsIds ? await sessions.readIds(key) : NO_IDS;
     await this.#settled((settled) => sessions.remove(key, ids, settled));
     space.uncountOffline(stored.subscriptions); // only now: a refused removal is tried again
     await wills.sessionEnded(key);
@@ -244,8 +237,9 @@ export class SessionDirectory {
       session.inflight.lastId = cursor.lastId;
       session.resend = [...cursor.deliveries];
     }
-    const inbound = new Set((await sessions.readIds(session.key)).inbound);
-    if (inbound.size > 0) session.inbound = inbound;
+    session.keepsIds = stored.keepsIds;
+    const inbound = stored.keepsIds ? (await sessions.readIds(session.key)).inbound : [];
+    for (const id of inbound) (session.inbound ??= new Set()).add(id);
     if (stored.subscriptions.length === 0 && cursor === undefined) session.live = true;
   }
 

@@ -116,12 +116,13 @@ test('property: subscriptions come back as they were', async () => {
     fc.asyncProperty(unique, async (subscriptions) => {
       const session = createSession('default/s');
       for (const stored of subscriptions) {
-        session.subscriptions.set(stored.text, createSubscription(session, stored));
+        session.hold(createSubscription(session, stored));
       }
       await durable((settled) => store.write(session, 1_700_000_000_123, settled));
       const expected: StoredSession = {
         expirySeconds: 300,
         disconnectedMs: 1_700_000_000_123,
+        keepsIds: false,
         subscriptions,
       };
       assert.deepEqual(await store.read('default/s'), expected);

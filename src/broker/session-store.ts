@@ -21,12 +21,15 @@ import type { StoredSubscription } from './subscription.ts';
 
 /** Expiries are found by their bucket, so that nothing of them is in memory. */
 export const EXPIRY_BUCKET_MS = 10_000;
+const NO_BYTES = Buffer.alloc(0);
 export const NEVER_EXPIRES = 0xffff_ffff;
 
 export interface StoredSession {
   readonly expirySeconds: number;
   /** Wall clock; 0: online when this was written. */
   readonly disconnectedMs: number;
+  /** It has, or had, rows of its own for packet ids. */
+  readonly keepsIds: boolean;
   readonly subscriptions: readonly StoredSubscription[];
 }
 
@@ -86,6 +89,7 @@ export class SessionStore {
     const stored: StoredSession = {
       expirySeconds: session.expirySeconds,
       disconnectedMs,
+      keepsIds: session.keepsIds,
       subscriptions,
     };
     this.#sessions.write(session.key, Buffer.from(JSON.stringify(stored)), settled);
@@ -113,6 +117,19 @@ export class SessionStore {
     this.#cursors.write(session.key, encodeCursor(session), settled);
   }
 
+  /** In the same commit as its first row: who resumes it must know to look. */
+  #noteIds(session: Session): void {
+    if (session.keepsIds) return;
+    session.keepsIds = true;
+    this.write(session, 0);
+  }
+
+  /** A QoS 2 publish of a durable session was taken. */
+  keepInbound(session: Session, packetId: number, settled: Settled): void {
+    this.#noteIds(session);
+    this.inbound.write(this.inboundKey(session, packetId), NO_BYTES, settled);
+  }
+
   inboundKey(session: Session, packetId: number): string {
     return `${session.key}\u0001${packetId}`;
   }
@@ -130,6 +147,7 @@ export class SessionStore {
     const topic = message.topicBytes;
     const head = Buffer.of(topic.length >> 8, topic.length & 0xff);
     const row = Buffer.concat([head, topic, encodeRetained(message)]);
+    this.#noteIds(session);
     this.#retained.write(`${session.key}\u0001${id}`, row);
   }
 

@@ -42,6 +42,8 @@ export interface UnsentDelivery {
   readonly retain: boolean;
 }
 
+const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map();
+
 export class Session {
   readonly space: InstanceSpace;
   readonly clientId: string;
@@ -52,12 +54,15 @@ export class Session {
   /** Its state is kept on disk. */
   durable: boolean;
   connection: Connection | undefined = undefined;
-  readonly subscriptions: Map<string, Subscription> = new Map();
+  /** By their text; shared and empty until the first one. */
+  subscriptions: ReadonlyMap<string, Subscription> = NO_SUBSCRIPTIONS;
   readonly inflight: Inflight = new Inflight();
   /** Levels of all its filters together. */
   filterLevels = 0;
   /** Deliveries of QoS 1/2 that may be open at once. */
   windowMax = 0;
+  /** Some of its packet ids have, or had, rows of their own. */
+  keepsIds = false;
   /** Packet ids of QoS 2 publishes received and not released. */
   inbound: Set<number> | undefined = undefined;
   pending: PendingDelivery[] | undefined = undefined;
@@ -95,6 +100,16 @@ export class Session {
     this.key = key;
     this.expirySeconds = expirySeconds;
     this.durable = expirySeconds > 0;
+  }
+
+  /** Puts a subscription in its place. */
+  hold(subscription: Subscription): void {
+    if (this.subscriptions === NO_SUBSCRIPTIONS) this.subscriptions = new Map();
+    (this.subscriptions as Map<string, Subscription>).set(subscription.text, subscription);
+  }
+
+  drop(subscription: Subscription): void {
+    (this.subscriptions as Map<string, Subscription>).delete(subscription.text);
   }
 
   get windowOpen(): boolean {

@@ -171,7 +171,7 @@ describe('the probe', () => {
 
     const seen = passes(
       stage,
-      20,
+      40,
       Array.from({ length: 10 }, () => a),
     );
 

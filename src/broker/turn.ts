@@ -17,7 +17,7 @@ export interface Flushable {
 }
 
 /** Eager flushes between two probes, and what share of repeats within a probe ends eagerness. */
-const PROBE_EVERY = 64;
+const PROBE_EVERY = 256;
 const REPEATS_MAX = 0.2;
 /** Packets for each flushed socket below which gathering does not pay. */
 const GATHER_MIN = 1.25;

@@ -2,13 +2,15 @@
 import { DEFAULT_INSTANCE } from '#instances';
 import type { Authenticator, Caller } from './authenticator.ts';
 
+const ANYBODY: Caller = {
+  instance: DEFAULT_INSTANCE,
+  userName: undefined,
+  permissions: undefined,
+};
+
 export function createOpenAuthenticator(): Authenticator {
   return {
-    authenticate: (request): Caller => ({
-      instance: DEFAULT_INSTANCE,
-      userName: request.userName,
-      permissions: undefined,
-    }),
+    authenticate: ({ userName }) => (userName === undefined ? ANYBODY : { ...ANYBODY, userName }),
     exchange: () => undefined,
   };
 }

@@ -10,7 +10,8 @@
  *   re-creation included.
  * - [ST4] `put`, `remove` and `settled` answer only once the change is durable.
  * - [ST5] `write` puts or removes without looking at the version; its writes settle in the
- *   order of the calls.
+ *   order of the calls. One that nobody waits for (no `settled`, or a patient one) may become
+ *   durable a little later, with others.
  * - [ST6] `scan` yields every row of the prefix that existed from its start to its end, once, in
  *   no promised order, in pages of bounded size; rows written before the call are seen.
  * - [ST7] A key is 1 to 65,535 bytes of UTF-8 without U+0000; a value up to 16 MiB.
@@ -37,6 +38,8 @@ export interface Row {
 /** Told once, when a write is durable (`undefined`) or was refused. */
 export interface Settled {
   settled(fault: Fault | undefined): void;
+  /** Wants to know, and is in no hurry. */
+  readonly patient?: true;
 }
 
 export interface RowChange {

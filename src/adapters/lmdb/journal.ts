@@ -27,6 +27,9 @@ export interface JournalMark {
   readonly position: Position;
 }
 
+/** How long a call that nobody waits for may wait for company. */
+const UNAWAITED_MS = 10;
+
 export interface JournalOptions {
   readonly segments: Segments;
   readonly cache: BlockCache;
@@ -49,6 +52,9 @@ export class Journal {
   #writing: Batch | undefined = undefined;
   #written = 0;
   #scheduled = false;
+  /** Somebody waits for what is being filled. */
+  #awaited = false;
+  #timed = false;
   #segment!: Segment;
   #offset = 0;
   #batchNumber = 0;
@@ -75,13 +81,29 @@ export class Journal {
     this.#filledFrom = mark.position;
   }
 
-  /** The batch that calls of this turn go into. */
+  /** The batch that calls of this turn go into; it is handed over when the turn ends. */
   open(): Batch {
+    this.#awaited = true;
     if (!this.#scheduled && this.#writing === undefined) {
       this.#scheduled = true;
       setImmediate(this.#handOver);
     }
     return this.#filling;
+  }
+
+  /** The same for a call that nobody waits for: it may share the commit of one that is. */
+  openUnawaited(): Batch {
+    if (!this.#awaited && this.#writing === undefined) this.#handOverSoon();
+    return this.#filling;
+  }
+
+  #handOverSoon(): void {
+    if (this.#timed) return;
+    this.#timed = true;
+    this.#options.clock.after(UNAWAITED_MS, () => {
+      this.#timed = false;
+      this.#handOver();
+    });
   }
 
   nextPosition(): Position {
@@ -139,6 +161,7 @@ export class Journal {
   #send(): void {
     const batch = this.#filling;
     const position = this.#filledFrom;
+    this.#awaited = false;
     this.#filling = this.#stock.pop() ?? new Batch();
     this.#filledFrom = this.#position;
     this.#writing = batch;
@@ -199,7 +222,8 @@ export class Journal {
     if (this.#broken !== undefined) this.#options.log.info('the disk takes writes again');
     this.#broken = undefined;
     this.#options.cache.keep(batch.segment, batch.offset, batch.buffer, batch.length);
-    this.#handOver();
+    if (this.#awaited) this.#handOver();
+    else if (this.#filling.count > 0) this.#handOverSoon();
     this.#admit(batch);
     this.#options.committed(batch.count, batch.length);
     this.#settle(batch);
@@ -271,6 +295,7 @@ export class Journal {
     const first = this.#writing;
     const second = this.#filling;
     this.#writing = undefined;
+    this.#awaited = false;
     this.#filling = this.#stock.pop() ?? new Batch();
     this.#filledFrom = this.#position;
     undo(second);

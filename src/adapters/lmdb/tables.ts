@@ -241,7 +241,8 @@ export class LmdbTable implements Table {
     settled: Settled | undefined,
   ): void {
     const { journal } = this.#store;
-    const batch = journal.open();
+    const awaited = settled !== undefined && settled.patient !== true;
+    const batch = awaited ? journal.open() : journal.openUnawaited();
     if (!this.named) {
       this.named = true;
       batch.name(KIND_TABLE, this.number, this.name, version);
