@@ -10,13 +10,16 @@ const bin = (name: string): string => `node_modules/.bin/${name}`;
 const node = [process.execPath, '--conditions=source'];
 const unitTests = globSync('src/**/*.test.ts', { cwd: PROJECT });
 
+const unit = ['--test', '--test-isolation=none', '--test-reporter=dot'];
+
 const steps: readonly (readonly [name: string, command: readonly string[]])[] = [
   ['types', [bin('tsc'), '--pretty']],
   ['lint', [bin('oxlint'), '--type-aware']],
   ['format', [bin('biome'), 'format', '.']],
   ['tidy', [...node, 'scripts/tidy.ts']],
-  // In one process: starting one a file costs more than the tests.
-  ['unit', [...node, '--test', '--test-isolation=none', '--test-reporter=dot', ...unitTests]],
+  // Few processes: starting one a file costs more than the tests.
+  ['unit', [...node, ...unit, ...unitTests.filter((path) => !path.startsWith('src/edge/'))]],
+  ['doors', [...node, ...unit, ...unitTests.filter((path) => path.startsWith('src/edge/'))]],
 ];
 
 const started = performance.now();

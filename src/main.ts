@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=32
+#!/usr/bin/env -S node --min-semi-space-size=16 --max-semi-space-size=32
 /**
  * `ternmq`: the one program. Chooses the command; `start.ts` builds the broker, `cli/` holds the
  * rest. Process-wide affairs (signals, exit codes, broken pipes) are settled here and only here.

@@ -9,7 +9,7 @@
  * | `retained-inflight` | session, packet id | a retained message on its way to the client |
  * | `wills` | session | the will of a connection, until it is sent or cancelled (JSON) |
  * | `expiries` | bucket of time, session | when an offline session ends |
- * | `groups-<instance>` | group | log position of a durable shared group, and what is not acknowledged |
+ * | `groups-<instance>` | group | log position of a durable group, and what is not acknowledged |
  */
 import type { Position, Settled, Store, Table } from '#ports';
 import { InflightState, type State } from './inflight.ts';

@@ -1,3 +1,4 @@
+/** PROXY headers of both versions: whole, byte by byte, cut at random, and broken. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';

@@ -1,3 +1,4 @@
+/** Which filters are well written, shared ones included: a table of each. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isValidFilter, parseShare } from './topic-filter-syntax.ts';

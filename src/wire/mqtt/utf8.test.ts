@@ -1,10 +1,9 @@
 /** The platform's own strict decoder is the judge; it differs only in allowing U+0000. */
 import assert from 'node:assert/strict';
+import { isUtf8 } from 'node:buffer';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { isTopicName, isValidUtf8 } from './utf8.ts';
-
-const decoder = new TextDecoder('utf-8', { fatal: true });
 
 test('bytes are valid exactly when a strict decoder takes them and no U+0000 is there', () => {
   // Lead bytes and their borders come up far more often than chance would have them.
@@ -18,7 +17,7 @@ test('bytes are valid exactly when a strict decoder takes them and no U+0000 is 
 
       assert.equal(isValidUtf8(bytes, 0, bytes.length), isValidByPlatform(bytes));
     }),
-    { numRuns: 5_000 },
+    { numRuns: 1_000 },
   );
 });
 
@@ -65,10 +64,5 @@ test('a topic name is not empty and has no wildcard', () => {
 });
 
 function isValidByPlatform(bytes: Uint8Array): boolean {
-  try {
-    decoder.decode(bytes);
-  } catch {
-    return false;
-  }
-  return !bytes.includes(0);
+  return isUtf8(bytes) && !bytes.includes(0);
 }
