@@ -5,9 +5,11 @@
  */
 import type { KeptMessage } from './kept-message.ts';
 
-const BYTES_MAX = 32 * 1024 * 1024;
+const BYTES_MAX = 24 * 1024 * 1024;
 /** What a message costs in memory beside its bytes. */
-const MESSAGE_BYTES = 400;
+const MESSAGE_BYTES = 600;
+/** What was found quickly is not worth remembering, and there may be many such filters. */
+const WORTH_BYTES_MIN = 64 * 1024;
 
 class Snapshot {
   readonly pages: (readonly KeptMessage[])[] = [];
@@ -50,7 +52,8 @@ export class RetainedSnapshots {
         found = found === undefined ? undefined : this.#add(found, page);
         yield page;
       }
-      whole = this.#writes === writes && !this.#current.has(filter);
+      const worth = found !== undefined && found.bytes >= WORTH_BYTES_MIN;
+      whole = worth && this.#writes === writes && !this.#current.has(filter);
     } finally {
       if (found !== undefined && whole) this.#current.set(filter, found);
       else if (found !== undefined) this.#bytes -= found.bytes;

@@ -4,7 +4,7 @@
  */
 import { Timer } from '#base';
 import { DEFAULT_INSTANCE } from '#instances';
-import type { Table } from '#ports';
+import type { Settled, Table } from '#ports';
 import type { Qos, Will } from '#wire';
 import type { Broker } from './broker.ts';
 import type { Connection } from './connection.ts';
@@ -27,6 +27,9 @@ export interface StoredWill {
   /** Wall clock; 0: the connection was open when this was written. */
   readonly dueMs: number;
 }
+
+/** Nothing waits for it, but a crash a moment later must not bring back what was cancelled. */
+const AT_ONCE: Settled = { settled: () => {} };
 
 class PendingWill extends Timer {
   readonly #wills: Wills;
@@ -73,7 +76,7 @@ export class Wills {
   cancel(connection: Connection): void {
     if (connection.will === undefined) return;
     connection.will = undefined;
-    this.#table.write(connection.session!.key, undefined);
+    this.#table.write(connection.session!.key, undefined, AT_ONCE);
   }
 
   /** The connection has ended; its session stays for `expirySeconds`. */
@@ -92,7 +95,7 @@ export class Wills {
   /** The session was taken up again in time [MQTT-3.1.3-9]. */
   resumed(key: string): void {
     const pending = this.#drop(key);
-    if (pending !== undefined) this.#table.write(key, undefined);
+    if (pending !== undefined) this.#table.write(key, undefined, AT_ONCE);
   }
 
   /** The session is over: its will waits no longer. */
@@ -173,10 +176,10 @@ export class Wills {
       0,
     );
     publishMessage(this.#broker.space(DEFAULT_INSTANCE), message);
-    this.#table.write(key, undefined);
+    this.#table.write(key, undefined, AT_ONCE);
   }
 
   #write(key: string, will: StoredWill): void {
-    this.#table.write(key, Buffer.from(JSON.stringify(will)));
+    this.#table.write(key, Buffer.from(JSON.stringify(will)), AT_ONCE);
   }
 }

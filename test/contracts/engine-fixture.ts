@@ -32,6 +32,8 @@ export interface FullEngine {
 
 export interface EngineUnderTest {
   readonly name: string;
+  /** What it was given is there after a restart; the rules on that bind no other engine. */
+  readonly keeps: boolean;
   open(t: TestContext): Promise<OpenedEngine>;
   /** Text: why it cannot be shown here, and how it could. */
   openFull(t: TestContext): Promise<FullEngine | string>;

@@ -17,6 +17,7 @@ const SMALL = { segmentBytes: MIB, preparedBytes: MIB / 2, applyDelayMs: 5, appl
 
 const lmdb: EngineUnderTest = {
   name: 'lmdb',
+  keeps: true,
   open: async (t) => {
     const directory = mkdtempSync(join(tmpdir(), 'ternmq-lmdb-'));
     const clock = createTestClock();

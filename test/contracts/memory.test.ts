@@ -7,6 +7,7 @@ import { storeContract } from './store-contract.ts';
 
 const memory: EngineUnderTest = {
   name: 'memory',
+  keeps: false,
   open: async (t) => {
     const clock = createTestClock();
     const engine = openMemoryEngine({ clock });
