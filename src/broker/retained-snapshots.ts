@@ -3,11 +3,14 @@
  * once ask for the same. A snapshot still being read counts until its last reader is done, so all
  * of them together are bounded.
  */
+import type { Clock } from '#base';
 import type { KeptMessage } from './kept-message.ts';
 
-const BYTES_MAX = 24 * 1024 * 1024;
+const BYTES_MAX = 16 * 1024 * 1024;
 /** What a message costs in memory beside its bytes. */
-const MESSAGE_BYTES = 600;
+const MESSAGE_BYTES = 640;
+/** A reader that takes longer is slow: what it has seen is not kept beside what it is owed. */
+const BUILD_MS_MAX = 500;
 /** What was found quickly is not worth remembering, and there may be many such filters. */
 const WORTH_BYTES_MIN = 64 * 1024;
 
@@ -20,8 +23,13 @@ class Snapshot {
 
 export class RetainedSnapshots {
   readonly #current = new Map<string, Snapshot>();
+  readonly #clock: Clock;
   #bytes = 0;
   #writes = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   /** A retained message changes: nothing found so far is to be given out again. */
   changed(): void {
@@ -45,11 +53,12 @@ export class RetainedSnapshots {
       return;
     }
     const writes = this.#writes;
+    const untilMs = this.#clock.monotonicMs() + BUILD_MS_MAX;
     let found: Snapshot | undefined = new Snapshot();
     let whole = false;
     try {
       for await (const page of scan()) {
-        found = found === undefined ? undefined : this.#add(found, page);
+        if (found !== undefined) found = this.#add(found, page, untilMs);
         yield page;
       }
       const worth = found !== undefined && found.bytes >= WORTH_BYTES_MIN;
@@ -70,11 +79,11 @@ export class RetainedSnapshots {
     }
   }
 
-  /** `undefined`: too large to remember. */
-  #add(snapshot: Snapshot, page: readonly KeptMessage[]): Snapshot | undefined {
+  /** `undefined`: too large to remember, or too slow to come together. */
+  #add(snapshot: Snapshot, page: readonly KeptMessage[], untilMs: number): Snapshot | undefined {
     let bytes = 0;
     for (const message of page) bytes += message.bytes + MESSAGE_BYTES;
-    if (this.#bytes + bytes > BYTES_MAX) {
+    if (this.#bytes + bytes > BYTES_MAX || this.#clock.monotonicMs() > untilMs) {
       this.#bytes -= snapshot.bytes;
       return undefined;
     }

@@ -22,10 +22,11 @@ export class RetainedMessages {
   readonly #space: InstanceSpace;
   readonly #table: Table;
   readonly #watchers = new Set<RetainedWatcher>();
-  readonly #snapshots = new RetainedSnapshots();
+  readonly #snapshots: RetainedSnapshots;
 
   constructor(space: InstanceSpace) {
     this.#space = space;
+    this.#snapshots = new RetainedSnapshots(space.broker.clock);
     // A table an instance: with more in front, the longest topics would not fit a key.
     this.#table = space.broker.engine.store.table(`retained-${space.instance.id}`);
   }

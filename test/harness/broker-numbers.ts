@@ -5,9 +5,9 @@ import { SwarmPeer } from './swarm-peer.ts';
 
 const PERIOD_MS = 10_000;
 
-/** Resident memory of a process, in bytes. */
+/** Memory a process holds, in bytes; files it maps are the system's to take back. */
 export function residentBytes(pid: number): number {
-  const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  const kilobytes = /^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   return Number(kilobytes) * 1024;
 }
 
