@@ -11,7 +11,7 @@
  */
 import { assert, Slab } from '#base';
 import type { LogMessage } from '#ports';
-import type { Qos } from '#wire';
+import { type Qos, varintSize, writeVarint } from '#wire';
 import type { Connection } from './connection.ts';
 import { KeptMessage } from './kept-message.ts';
 import type { Session } from './session.ts';
@@ -273,21 +273,6 @@ export class Publication {
 /** The layout a connection of that version needs. */
 export function layoutOf(version5: boolean, withId: boolean): Layout {
   return ((version5 ? FAMILY_5 : 0) | (withId ? WITH_ID : 0)) as Layout;
-}
-
-export function varintSize(value: number): number {
-  return value < 128 ? 1 : value < 16_384 ? 2 : value < 2_097_152 ? 3 : 4;
-}
-
-function writeVarint(target: Buffer, offset: number, value: number): number {
-  let at = offset;
-  let rest = value;
-  while (rest > 127) {
-    target[at++] = (rest & 127) | 128;
-    rest >>>= 7;
-  }
-  target[at++] = rest;
-  return at;
 }
 
 function writeTopic(target: Buffer, offset: number, topic: Uint8Array): number {

@@ -5,7 +5,7 @@
  * highest QoS, all subscription identifiers [MQTT-3.3.4-2] [MQTT-3.3.4-4].
  */
 import type { Position } from '#ports';
-import type { Qos } from '#wire';
+import { type Qos, varintSize, writeVarint } from '#wire';
 import type { Route } from './route.ts';
 import type { Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
@@ -115,12 +115,8 @@ export function mergeDeliveries(one: Delivery, other: Delivery): Delivery {
 
 function encodeIdentifier(identifier: number): Uint8Array {
   if (identifier === 0) return NO_IDENTIFIERS;
-  const bytes = [SUBSCRIPTION_IDENTIFIER];
-  let rest = identifier;
-  while (rest > 127) {
-    bytes.push((rest & 127) | 128);
-    rest = Math.floor(rest / 128);
-  }
-  bytes.push(rest);
-  return Uint8Array.from(bytes);
+  const bytes = new Uint8Array(1 + varintSize(identifier));
+  bytes[0] = SUBSCRIPTION_IDENTIFIER;
+  writeVarint(bytes, 1, identifier);
+  return bytes;
 }
