@@ -8,14 +8,18 @@ import { join } from 'node:path';
 import { FAULTS } from '#base';
 import { listOptions, type Option, SETTINGS, variableName } from '#config';
 import { METRICS } from '#telemetry';
+import { actionsPage } from './generate-actions.ts';
 import { conformance } from './generate-conformance.ts';
+import { instanceLimitsPage } from './generate-instance-limits.ts';
 import { PROJECT } from './source-tree.ts';
 
 /** Every generated file: its path and what it should hold. */
 export async function generate(): Promise<ReadonlyMap<string, string>> {
   const files = new Map<string, string>();
+  files.set('docs/actions.md', actionsPage(notice('src/control/actions')));
   files.set('docs/config.md', configPage());
   files.set('docs/faults.md', faultsPage());
+  files.set('docs/instance-limits.md', instanceLimitsPage(notice('src/instances/limits.ts')));
   files.set('docs/metrics.md', metricsPage());
   const { path, text } = conformance();
   files.set(path, text);
@@ -119,6 +123,7 @@ interface LimitRow {
 
 const LIMIT_TABLES = [
   ['src/broker/limits.ts', 'The broker'],
+  ['src/control/limits.ts', 'The control API'],
   ['src/adapters/lmdb/limits.ts', 'The store on disk'],
 ] as const;
 
@@ -127,7 +132,7 @@ async function limitsPage(): Promise<string | undefined> {
   if (tables.length === 0) return undefined;
   let text = `# Limits
 
-${notice(tables.map(([path]) => path).join(' and '))}
+${notice(tables.map(([path]) => path).join(', '))}
 Every queue has an end. These are the ends, and what happens there. Where a bound can be set, the
 setting is in [configuration](config.md).
 `;

@@ -12,17 +12,24 @@ export const LAYERS: Readonly<Record<string, readonly string[]>> = {
   identity: ['base', 'ports', 'instances', 'telemetry'],
   broker: ['base', 'wire', 'ports', 'instances', 'telemetry', 'identity'],
   edge: ['base', 'wire', 'telemetry', 'broker'],
+  control: ['base', 'ports', 'telemetry', 'instances', 'identity'],
   adapters: ['base', 'ports'],
   config: ['base'],
   cli: ['base', 'wire', 'config'],
 };
 
 /** These build the house from every module. */
-export const ROOTS: readonly string[] = ['main.ts', 'start.ts', 'compose.ts'];
+export const ROOTS: readonly string[] = [
+  'main.ts',
+  'start.ts',
+  'compose.ts',
+  'compose-identity.ts',
+];
 
 /** Packages from outside, and the modules that may import them. */
 export const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   lmdb: ['adapters'],
   ws: ['edge', 'cli'],
   yaml: ['config'],
+  jose: ['identity'],
 };

@@ -5,25 +5,31 @@
 import { openLmdbEngine } from '#adapters/lmdb';
 import { openMemoryEngine } from '#adapters/memory';
 import type { Clock, Log, Random } from '#base';
-import { type Broker, DEFAULT_LIMITS, type Limits, openBroker } from '#broker';
-import { type Settings, showUrl } from '#config';
+import { Administration, type Broker, DEFAULT_LIMITS, type Limits, openBroker } from '#broker';
+import { type Settings, showUrl, showWebUrl } from '#config';
+import { type Control, openControl } from '#control';
 import {
+  type CertificateDirectory,
+  createTicketKeys,
   type EdgeMetrics,
   type Listener,
+  type ListenerOptions,
   openListener,
   silentEdgeMetrics,
   SocketLimit,
   type TlsSettings,
 } from '#edge';
 import {
-  type Authenticator,
-  createAccessKeyAuthenticator,
-  createFirstAccessKey,
-  createOpenAuthenticator,
+  CERTIFICATE_TABLES,
+  CUSTOM_AUTH_TABLES,
+  DEVICE_CREDENTIAL_TABLES,
+  SCRAM_USER_TABLE,
+  TOKEN_TABLES,
 } from '#identity';
-import { DEFAULT_INSTANCE } from '#instances';
-import type { Engine } from '#ports';
+import { type Instances, openInstances } from '#instances';
+import type { Engine, LogRetention } from '#ports';
 import { Metrics } from '#telemetry';
+import { composeIdentities, type Identities } from './compose-identity.ts';
 
 export interface House {
   /** Where clients are served, with the ports that were taken. */
@@ -50,49 +56,136 @@ const SOCKETS_OVER_CONNECTIONS = 1_024;
 
 /** Opens everything, or nothing. */
 export async function compose(ground: Ground): Promise<House> {
+  const { settings, clock, random, log } = ground;
   const engine = await openEngine(ground);
+  const closing: (() => void | Promise<void>)[] = [() => engine.close()];
+  const close = async (): Promise<void> => {
+    for (const step of closing.toReversed()) await step();
+  };
   try {
-    retain(engine, ground.settings);
+    const instances = await openInstances({
+      store: engine.store,
+      clock,
+      random,
+      log,
+      defaultId: settings.defaultInstance,
+      openDefault: settings.open,
+      ownedTables: TABLES_BY_INSTANCE,
+    });
+    closing.push(() => instances.close());
+    const parts = { settings, store: engine.store, instances, clock, random, log };
+    const identities = await composeIdentities(parts);
+    closing.push(() => identities.close());
+    tellFirstKey(ground, identities);
     const metrics = new Metrics();
     const broker = await openBroker({
       engine,
       metrics,
-      clock: ground.clock,
-      random: ground.random,
-      log: ground.log,
-      authenticator: await createAuthenticator(engine, ground),
-      limits: limitsOf(ground.settings),
+      clock,
+      random,
+      log,
+      authenticator: identities.authenticator,
+      instances,
+      defaultInstanceId: settings.defaultInstance,
+      limits: limitsOf(settings),
+      retention: retentionOf(settings),
     });
-    return await openDoors(ground, engine, broker, metrics);
+    closing.push(() => broker.close());
+    const administration = new Administration(broker);
+    identities.customAuth.onBlacklisted((instanceId, clientId) => {
+      if (instances.find(instanceId) === undefined) return;
+      administration.closeConnection(instanceId, clientId, 'clientBlacklisted');
+    });
+    const ticketKeys = createTicketKeys({ clock, random });
+    closing.push(() => ticketKeys.close());
+    const listeners = await openDoors(ground, broker, metrics, {
+      certificates: namedCertificates(identities),
+      ticketKeys,
+    });
+    closing.push(() => listeners.forEach((listener) => listener.close()));
+    const urls = listeners.map((listener) => listener.url);
+    const inside = { instances, identities, administration, urls };
+    const control = await openControlDoor(ground, inside);
+    if (control !== undefined) closing.push(() => control.close());
+    return {
+      urls: [...urls, ...(control?.urls ?? [])],
+      reload: async (next) => {
+        broker.retain(retentionOf(next));
+        for (const listener of listeners) await listener.reloadCertificates();
+        await control?.reloadCertificates();
+      },
+      close,
+    };
   } catch (error) {
-    await engine.close();
+    await close();
     throw error;
   }
 }
+
+/** Tables whose keys begin with the instance's id: they go with it. */
+const TABLES_BY_INSTANCE: readonly string[] = [
+  'sessions',
+  'cursors',
+  'inbound',
+  'retained-inflight',
+  'wills',
+  ...TOKEN_TABLES,
+  ...DEVICE_CREDENTIAL_TABLES,
+  ...CUSTOM_AUTH_TABLES,
+  ...CERTIFICATE_TABLES,
+  SCRAM_USER_TABLE,
+];
 
 async function openEngine({ settings, clock, log }: Ground): Promise<Engine> {
   if (settings.memory) return openMemoryEngine({ clock });
   return await openLmdbEngine({ directory: settings.data, clock, log });
 }
 
-function retain(engine: Engine, settings: Settings): void {
-  engine.log.instance(DEFAULT_INSTANCE.id).retain({
+function retentionOf(settings: Settings): LogRetention {
+  return {
     ageMs: settings.retentionAge,
     bytesMax: settings.retentionBytes,
     countMax: settings.retentionCount,
-  });
+  };
 }
 
-async function createAuthenticator(engine: Engine, ground: Ground): Promise<Authenticator> {
-  if (ground.settings.open) return createOpenAuthenticator();
-  const key = await createFirstAccessKey(engine.store, ground.random);
-  if (key !== undefined) {
-    ground.tell(
-      'The first access key of this broker. It is shown once; only a hash of it is kept.\n' +
-        `  user name  ${key.id}\n  password   ${key.secret}\n`,
-    );
-  }
-  return createAccessKeyAuthenticator(engine.store, ground.random);
+/** With `--open` and no control door nobody needs it, but it is made and may be wanted later. */
+function tellFirstKey({ tell }: Ground, { firstKey }: Identities): void {
+  if (firstKey === undefined) return;
+  tell(
+    'The admin access key of this broker. It is shown once; what is kept of it is sealed.\n' +
+      `  user name  ${firstKey.id}\n  password   ${firstKey.secret}\n`,
+  );
+}
+
+interface Inside {
+  readonly instances: Instances;
+  readonly identities: Identities;
+  readonly administration: Administration;
+  /** Where devices connect. */
+  readonly urls: readonly string[];
+}
+
+async function openControlDoor(ground: Ground, inside: Inside): Promise<Control | undefined> {
+  const { settings, clock, random, log } = ground;
+  if (settings.control.length === 0) return undefined;
+  const { instances, identities, administration, urls } = inside;
+  return await openControl({
+    urls: settings.control.map(showWebUrl),
+    certificateFile: settings.controlCert,
+    keyFile: settings.controlKey,
+    log,
+    clock,
+    random,
+    services: {
+      ...identities,
+      clock,
+      random,
+      instances,
+      broker: administration,
+      deviceEndpoints: urls,
+    },
+  });
 }
 
 function limitsOf(settings: Settings): Limits {
@@ -111,22 +204,25 @@ function limitsOf(settings: Settings): Limits {
   };
 }
 
+/** What instances say of certificates, for TLS. */
+function namedCertificates({ certificates }: Identities): CertificateDirectory {
+  return {
+    find: (serverName) => certificates.servers.find(serverName),
+    mayBeRegistered: (certificate) => certificates.mayBeRegistered(certificate),
+  };
+}
+
 /** A WebSocket frame may hold the end of one packet and the next whole. */
 const FRAME_SLACK_BYTES = 64 * 1024;
 
 async function openDoors(
   ground: Ground,
-  engine: Engine,
   broker: Broker,
   metrics: Metrics,
-): Promise<House> {
+  tls: Pick<ListenerOptions, 'certificates' | 'ticketKeys'>,
+): Promise<Listener[]> {
   const { settings, clock, random, log } = ground;
   const listeners: Listener[] = [];
-  const close = async (): Promise<void> => {
-    for (const listener of listeners) listener.close();
-    await broker.close();
-    await engine.close();
-  };
   const shared = {
     doorkeeper: broker,
     wheel: broker.wheel,
@@ -137,6 +233,7 @@ async function openDoors(
     metrics: countDoors(metrics),
     proxyProtocol: settings.proxyProtocol,
     frameBytesMax: settings.maxPacketSize + FRAME_SLACK_BYTES,
+    ...tls,
     ...tlsOf(settings),
   };
   try {
@@ -145,17 +242,9 @@ async function openDoors(
     }
   } catch (error) {
     for (const listener of listeners) listener.close();
-    await broker.close();
     throw error;
   }
-  return {
-    urls: listeners.map((listener) => listener.url),
-    reload: async (next) => {
-      retain(engine, next);
-      for (const listener of listeners) await listener.reloadCertificates();
-    },
-    close,
-  };
+  return listeners;
 }
 
 function tlsOf(settings: Settings): { readonly tls?: TlsSettings } {

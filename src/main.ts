@@ -38,6 +38,23 @@ const COMMANDS: Readonly<Record<string, readonly [text: string, run: Command]>> 
       return runSub(argv, io);
     },
   ],
+  api: [
+    'Call the control API.',
+    async (argv, io) => {
+      const [{ runApi }, { ACTIONS }] = await Promise.all([
+        import('./cli/api.ts'),
+        import('#control'),
+      ]);
+      return runApi(argv, io, ACTIONS);
+    },
+  ],
+  login: [
+    'Keep an endpoint and its key for ternmq api.',
+    async (argv, io) => {
+      const { runLogin } = await import('./cli/login.ts');
+      return runLogin(argv, io);
+    },
+  ],
   bench: [
     'Measure a broker.',
     async (argv, io) => {

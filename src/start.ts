@@ -27,7 +27,15 @@ const CLOSE_MS = 10_000;
 const LOOK_EVERY_MS = 5_000;
 
 /** Variables of other commands that share the prefix. */
-const OTHER_VARIABLES = ['TERNMQ_URL', 'TERNMQ_USER', 'TERNMQ_PASSWORD'];
+const OTHER_VARIABLES = [
+  'TERNMQ_URL',
+  'TERNMQ_USER',
+  'TERNMQ_PASSWORD',
+  'TERNMQ_ENDPOINT',
+  'TERNMQ_ACCESS_KEY_ID',
+  'TERNMQ_ACCESS_KEY_SECRET',
+  'TERNMQ_SECURITY_TOKEN',
+];
 
 /** Runs `ternmq start`; resolves to the exit code once the broker has ended. */
 export async function runStart(argv: readonly string[], io: CommandIo): Promise<number> {
@@ -140,8 +148,9 @@ function reloadOnDemand(reloading: Reloading, first: Resolved<Settings>): () => 
 }
 
 /** When the files that may be taken up again were last changed. */
-function stamps({ config, tlsCert, tlsKey, tlsCa }: Settings): string {
-  return [config, tlsCert, tlsKey, tlsCa].map(lastChange).join(' ');
+function stamps(settings: Settings): string {
+  const { config, tlsCert, tlsKey, tlsCa, controlCert, controlKey } = settings;
+  return [config, tlsCert, tlsKey, tlsCa, controlCert, controlKey].map(lastChange).join(' ');
 }
 
 /** A file that is away for a moment, while it is replaced, is not an error. */

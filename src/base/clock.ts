@@ -23,3 +23,8 @@ export const systemClock: Clock = {
     return () => clearTimeout(timer);
   },
 };
+
+/** The second of a moment of the wall clock, as `2026-11-22T12:44:58Z`. */
+export function showSecond(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`;
+}

@@ -35,6 +35,37 @@ export const FAULTS: Readonly<Record<FaultCode, FaultRow>> = {
   connectionRate:       { v5: 0x9f, v3: 3,    retry: true,  text: 'connection rate exceeded' },
   storeFull:            { v5: 0x97, v3: 3,    retry: true,  text: 'store is full' },
   storeUnavailable:     { v5: 0x88, v3: 3,    retry: true,  text: 'store is unavailable' },
+  invalidParameter:     { v5: 0x83, v3: null, retry: false, text: 'invalid parameter' },
+  notFound:             { v5: 0x83, v3: null, retry: false, text: 'not found' },
+  alreadyExists:        { v5: 0x83, v3: null, retry: false, text: 'exists already' },
+  overCapacity:         { v5: 0x97, v3: null, retry: false, text: 'capacity reached' },
+  instanceUnknown:      { v5: 0x87, v3: 5,    retry: false, text: 'instance does not exist' },
+  instanceMismatch:     { v5: 0x87, v3: 5,    retry: false, text: 'endpoint of another instance' },
+  groupUnknown:         { v5: 0x85, v3: 2,    retry: false, text: 'group does not exist' },
+  userNameMalformed:    { v5: 0x86, v3: 4,    retry: false, text: 'user name not well formed' },
+  passwordMalformed:    { v5: 0x86, v3: 4,    retry: false, text: 'password not well formed' },
+  badSignature:         { v5: 0x86, v3: 4,    retry: false, text: 'signature does not match' },
+  signatureExpired:     { v5: 0x87, v3: 5,    retry: false, text: 'signature is too old' },
+  accessKeyInactive:    { v5: 0x87, v3: 5,    retry: false, text: 'access key is not active' },
+  tokenForged:          { v5: 0x86, v3: 4,    retry: false, text: 'token is not one of ours' },
+  tokenExpired:         { v5: 0x87, v3: 5,    retry: false, text: 'token expired' },
+  tokenRevoked:         { v5: 0x87, v3: 5,    retry: false, text: 'token revoked' },
+  tokenMismatch:        { v5: 0x87, v3: 5,    retry: false, text: 'token is not for this client' },
+  credentialRevoked:    { v5: 0x87, v3: 5,    retry: false, text: 'credential was withdrawn' },
+  clientBlacklisted:    { v5: 0x8a, v3: 5,    retry: false, text: 'client is on the blacklist' },
+  addressDenied:        { v5: 0x8a, v3: 5,    retry: false, text: 'address is not permitted' },
+  certificateMissing:   { v5: 0x87, v3: 5,    retry: false, text: 'a certificate is required' },
+  certificateUnknown:   { v5: 0x87, v3: 5,    retry: false, text: 'certificate of no known CA' },
+  certificateInactive:  { v5: 0x87, v3: 5,    retry: false, text: 'certificate is not active' },
+  certificateExpired:   { v5: 0x87, v3: 5,    retry: false, text: 'certificate is not valid now' },
+  certificateMismatch:  { v5: 0x87, v3: 5,    retry: false, text: 'certificate of another client' },
+  authServiceDenied:    { v5: 0x87, v3: 5,    retry: false, text: 'denied by the HTTP service' },
+  authServiceDown:      { v5: 0x88, v3: 3,    retry: true,  text: 'HTTP service unavailable' },
+  jwtInvalid:           { v5: 0x86, v3: 4,    retry: false, text: 'JWT is not valid' },
+  jwtExpired:           { v5: 0x87, v3: 5,    retry: false, text: 'JWT expired' },
+  permissionWithdrawn:  { v5: 0x87, v3: null, retry: false, text: 'permission was withdrawn' },
+  topicUnknown:         { v5: 0x90, v3: null, retry: false, text: 'parent topic does not exist' },
+  messageTooLarge:      { v5: 0x95, v3: null, retry: false, text: 'payload too large' },
 };
 
 export interface FaultRow {
@@ -72,7 +103,38 @@ export type FaultCode =
   | 'serverMoved'
   | 'connectionRate'
   | 'storeFull'
-  | 'storeUnavailable';
+  | 'storeUnavailable'
+  | 'invalidParameter'
+  | 'notFound'
+  | 'alreadyExists'
+  | 'overCapacity'
+  | 'instanceUnknown'
+  | 'instanceMismatch'
+  | 'groupUnknown'
+  | 'userNameMalformed'
+  | 'passwordMalformed'
+  | 'badSignature'
+  | 'signatureExpired'
+  | 'accessKeyInactive'
+  | 'tokenForged'
+  | 'tokenExpired'
+  | 'tokenRevoked'
+  | 'tokenMismatch'
+  | 'credentialRevoked'
+  | 'clientBlacklisted'
+  | 'addressDenied'
+  | 'certificateMissing'
+  | 'certificateUnknown'
+  | 'certificateInactive'
+  | 'certificateExpired'
+  | 'certificateMismatch'
+  | 'authServiceDenied'
+  | 'authServiceDown'
+  | 'jwtInvalid'
+  | 'jwtExpired'
+  | 'permissionWithdrawn'
+  | 'topicUnknown'
+  | 'messageTooLarge';
 
 /** What callers are expected to meet. Bugs are not faults; they are assertions. */
 export class Fault extends Error {

@@ -1,6 +1,6 @@
 /** Small tools with no knowledge of messaging. */
 export { AssertionFailure, assert } from './assert.ts';
-export { type Clock, systemClock } from './clock.ts';
+export { type Clock, showSecond, systemClock } from './clock.ts';
 export { FAULTS, Fault, type FaultCode, type FaultRow } from './fault.ts';
 export { Timer, TimerWheel } from './timer-wheel.ts';
 export {

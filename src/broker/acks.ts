@@ -6,11 +6,16 @@
  *
  * @hot
  */
-import { Slab } from '#base';
+import { type Fault, Slab } from '#base';
 import { type AckType, encodeAck, reasonName } from '#wire';
 import type { Connection } from './connection.ts';
 
-export class PendingAck {
+/** Whoever waits for a message to be kept. */
+export interface Acknowledging {
+  settle(fault: Fault | undefined): void;
+}
+
+export class PendingAck implements Acknowledging {
   readonly connection: Connection;
   readonly firstByte: number;
   readonly packetId: number;
@@ -30,6 +35,18 @@ export class PendingAck {
     this.packetId = packetId;
     this.reason = reason;
     this.ready = ready;
+  }
+
+  /** The message is on disk, or was refused: then its packet id is free again. */
+  settle(fault: Fault | undefined): void {
+    const { connection } = this;
+    if (fault === undefined) {
+      connection.settleAck(this, this.reason);
+      return;
+    }
+    if (this.firstByte === PUBREC) connection.session?.inbound?.delete(this.packetId);
+    if (connection.version5) connection.settleAck(this, fault.reason);
+    else connection.broker.disconnect(connection, fault.code, fault.message);
   }
 }
 

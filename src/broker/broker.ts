@@ -7,8 +7,8 @@
 import type { Clock, FaultCode, Log, Random } from '#base';
 import { FAULTS, TimerWheel } from '#base';
 import type { Authenticator } from '#identity';
-import type { Instance } from '#instances';
-import type { Engine } from '#ports';
+import type { Instance, Instances } from '#instances';
+import type { Engine, LogRetention } from '#ports';
 import type { Metrics } from '#telemetry';
 import { encodeDisconnect, isReasonAllowed, PublishPropertyView, Reason } from '#wire';
 import { AckWriter, PendingAck } from './acks.ts';
@@ -39,7 +39,11 @@ export interface BrokerOptions {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly authenticator: Authenticator;
+  readonly instances: Instances;
+  /** The one that hears of the broker's own numbers. */
+  readonly defaultInstanceId: string;
   readonly limits: Limits;
+  readonly retention: LogRetention;
 }
 
 const COMMIT_LOOK_MS = 10;
@@ -60,7 +64,10 @@ export class Broker implements Doorkeeper {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly authenticator: Authenticator;
+  readonly instances: Instances;
+  readonly defaultInstanceId: string;
   readonly limits: Limits;
+  retention: LogRetention;
   readonly wheel: TimerWheel;
   readonly turn: Turn;
   readonly outboxTotal: OutboxTotal = new OutboxTotal();
@@ -98,7 +105,10 @@ export class Broker implements Doorkeeper {
     this.log = options.log;
     this.metrics = options.metrics;
     this.authenticator = options.authenticator;
+    this.instances = options.instances;
+    this.defaultInstanceId = options.defaultInstanceId;
     this.limits = options.limits;
+    this.retention = options.retention;
     this.wheel = new TimerWheel(this.clock);
     this.cursors = new CursorWriter(this);
     this.turn = new Turn(() => this.#beforeFlush());
@@ -109,6 +119,7 @@ export class Broker implements Doorkeeper {
     this.#stopTimers.push(
       this.clock.every(SYS_PERIOD_MS, () => publishMetrics(this)),
       this.clock.every(1000, () => this.cursors.writeDirty()),
+      this.instances.watch((instance) => this.#instanceChanged(instance)),
     );
   }
 
@@ -117,9 +128,41 @@ export class Broker implements Doorkeeper {
     let space = this.spaces.get(instance.id);
     if (space === undefined) {
       space = new InstanceSpace(this, instance);
+      space.retain();
       this.spaces.set(instance.id, space);
     }
     return space;
+  }
+
+  /** The space a stored key belongs to; `undefined`: its instance is no more. */
+  spaceOfKey(key: string): InstanceSpace | undefined {
+    const instance = this.instances.find(key.slice(0, key.indexOf('/')));
+    return instance === undefined ? undefined : this.space(instance);
+  }
+
+  /** Other bounds of what is kept, for every instance. */
+  retain(retention: LogRetention): void {
+    this.retention = retention;
+    for (const space of this.spaces.values()) space.retain();
+  }
+
+  #instanceChanged(instance: Instance): void {
+    if (!instance.removed) {
+      this.spaces.get(instance.id)?.retain();
+      return;
+    }
+    const space = this.space(instance);
+    this.spaces.delete(instance.id);
+    space.clear().catch((error: unknown) => {
+      this.log.error('a removed instance left something behind', {
+        instance: instance.id,
+        error: String(error),
+      });
+    });
+    for (const session of space.online.values()) {
+      session.expirySeconds = 0; // nothing of it stays
+      if (session.connection !== undefined) this.disconnect(session.connection, 'instanceUnknown');
+    }
   }
 
   // ---- connections
@@ -136,6 +179,8 @@ export class Broker implements Doorkeeper {
   /** The connection ends now, for whatever reason: what its session and will become. */
   connectionClosing(connection: Connection): void {
     this.admission.forget(connection);
+    connection.disconnected?.();
+    connection.disconnected = undefined;
     this.directory.detach(connection);
   }
 

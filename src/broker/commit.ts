@@ -7,10 +7,9 @@
  */
 import type { Fault } from '#base';
 import type { Appended, Position, Settled } from '#ports';
-import type { PendingAck } from './acks.ts';
+import type { Acknowledging } from './acks.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import type { KeptMessage } from './kept-message.ts';
-import type { Session } from './session.ts';
 import type { TopicEntry } from './topic-cache.ts';
 
 export class Commit implements Appended, Settled {
@@ -20,23 +19,19 @@ export class Commit implements Appended, Settled {
   readonly #entry: TopicEntry;
   /** For durable sessions that are online; `undefined`: none was when it was published. */
   readonly #message: KeptMessage | undefined;
-  readonly #ack: PendingAck | undefined;
-  /** The publisher's session at QoS 2: its packet id is free again if the message is refused. */
-  readonly #inbound: Session | undefined;
+  readonly #ack: Acknowledging | undefined;
   #fault: Fault | undefined = undefined;
 
   constructor(
     space: InstanceSpace,
     entry: TopicEntry,
     message: KeptMessage | undefined,
-    ack: PendingAck | undefined,
-    inbound: Session | undefined,
+    ack: Acknowledging | undefined,
   ) {
     this.#space = space;
     this.#entry = entry;
     this.#message = message;
     this.#ack = ack;
-    this.#inbound = inbound;
   }
 
   appended(position: Position): void {
@@ -56,17 +51,8 @@ export class Commit implements Appended, Settled {
     this.#fault ??= fault;
     if (--this.waits > 0) return;
     const { broker } = this.#space;
-    const ack = this.#ack;
     if (this.#fault !== undefined) broker.metrics.messagesRefused++;
-    if (ack !== undefined) {
-      const reason = this.#fault?.reason ?? ack.reason;
-      if (this.#fault !== undefined) this.#inbound?.inbound?.delete(ack.packetId);
-      if (this.#fault === undefined || ack.connection.version5) {
-        ack.connection.settleAck(ack, reason);
-      } else {
-        broker.disconnect(ack.connection, this.#fault.code, this.#fault.message);
-      }
-    }
+    this.#ack?.settle(this.#fault);
     broker.committed();
   }
 }

@@ -58,6 +58,13 @@ export class Connection extends Timer implements Endpoint, Flushable {
   aliasOutMax = 0;
   aliasesOut: Map<string, number> | undefined = undefined;
   lastTopic: TopicEntry | undefined = undefined;
+  /** The last topic its caller might publish to, by that version of the permissions. */
+  permittedTopic: TopicEntry | undefined = undefined;
+  permittedVersion = 0;
+  /** The largest packet it may send. */
+  packetBytesInMax: number;
+  /** Tells whoever authenticated it that the connection has ended. */
+  disconnected: (() => void) | undefined = undefined;
   listed = false;
   probeSeen = 0;
   /** Publishers whose input waits for this connection to take what it is owed. */
@@ -79,6 +86,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
     super();
     this.broker = broker;
     this.transport = transport;
+    this.packetBytesInMax = broker.limits.packetBytesMax;
     this.#outbox = new Outbox(broker.outboxTotal);
     this.#lastTick = broker.wheel.tick;
   }
@@ -209,7 +217,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
       }
       if (size <= Math.min(limits.connectPacketBytesMax, limits.packetBytesMax)) return true;
       peekVersion(this, bytes, bodyStart);
-    } else if (size <= limits.packetBytesMax) return true;
+    } else if (size <= this.packetBytesInMax) return true;
     this.broker.violated(this, 'packetTooLarge', `a packet of ${size} bytes`);
     return false;
   }

@@ -7,13 +7,14 @@
 import { FAULTS } from '#base';
 import {
   type Caller,
-  type ConnectRequest,
+  type ConnectAttempt,
   type Exchange,
   type ExchangeStep,
   isRefusal,
   type Refusal,
   type Verdict,
 } from '#identity';
+import type { InstanceLimits } from '#instances';
 import {
   type AuthPacket,
   ConnectFault,
@@ -26,6 +27,8 @@ import {
 } from '#wire';
 import { Block, type Connection, ConnectionState } from './connection.ts';
 import { setVersion } from './connect-version.ts';
+import type { Limits } from './limits.ts';
+import { ConnectedClient, dropForbidden } from './live-client.ts';
 import { pump } from './pump.ts';
 import { NEVER_EXPIRES } from './session-store.ts';
 
@@ -83,16 +86,17 @@ export function refuseConnect(connection: Connection, refusal: Refusal): void {
   const { broker } = connection;
   broker.metrics.connectsRefused++;
   const fault = FAULTS[refusal.refused];
+  const detail = refusal.detail ?? fault.text;
   broker.log.debug('connect refused', {
     client: connection.connect?.clientId,
     address: connection.transport.peer.address,
-    reason: refusal.detail,
+    reason: detail,
   });
   if (!connection.versionKnown) return connection.abandon(); // nothing it would understand
   if (connection.version5) {
     if (!isReasonAllowed(fault.v5, 'connack', 'server')) return connection.abandon();
     const properties: ConnackProperties = {
-      reasonString: refusal.detail,
+      reasonString: detail,
       serverReference: refusal.serverReference,
     };
     const packet = { sessionPresent: false, reasonCode: fault.v5, properties };
@@ -115,7 +119,7 @@ function checkClientId(connection: Connection, packet: ConnectPacket): Refusal |
   return undefined;
 }
 
-function requestOf(connection: Connection, packet: ConnectPacket): ConnectRequest {
+function attemptOf(connection: Connection, packet: ConnectPacket): ConnectAttempt {
   const { peer } = connection.transport;
   return {
     protocolVersion: packet.protocolVersion,
@@ -126,12 +130,13 @@ function requestOf(connection: Connection, packet: ConnectPacket): ConnectReques
     listener: peer.listener,
     serverName: peer.serverName,
     certificate: peer.certificate,
+    certificateVerified: peer.certificateVerified,
   };
 }
 
 async function authenticate(connection: Connection, packet: ConnectPacket): Promise<void> {
   const { authenticator } = connection.broker;
-  const request = requestOf(connection, packet);
+  const request = attemptOf(connection, packet);
   const method = packet.properties.authenticationMethod;
   if (method === undefined) {
     await decide(connection, packet, await authenticator.authenticate(request), undefined);
@@ -162,7 +167,7 @@ export function receiveAuth(connection: Connection, packet: AuthPacket): void {
   }
   const open = connection.state === ConnectionState.open;
   if (packet.reasonCode === RE_AUTHENTICATE && open && connection.exchange === undefined) {
-    const request = requestOf(connection, connection.connect!);
+    const request = attemptOf(connection, connection.connect!);
     connection.exchange = broker.authenticator.exchange(connection.authMethod, request);
   } else if (packet.reasonCode !== CONTINUE_AUTHENTICATION || connection.exchange === undefined) {
     broker.violated(connection, 'protocolError', 'AUTH out of turn'); // [MQTT-4.12.0-3]
@@ -214,11 +219,21 @@ async function takeStep(
     connection.broker.disconnect(connection, refused, detail, serverReference); // [MQTT-4.12.1-2]
     return;
   }
-  connection.caller = step.verdict;
+  changeCaller(connection, step.verdict);
   const auth = { reasonCode: 0, authenticationMethod, authenticationData: step.data };
   connection.appendPacket(encodeAuth(auth, connection.packetBytesMax));
   connection.broker.turn.schedule();
   connection.unblock(Block.connecting);
+}
+
+/** The client has authenticated again, perhaps as somebody who may do less. */
+function changeCaller(connection: Connection, caller: Caller): void {
+  connection.disconnected?.();
+  connection.caller = caller;
+  connection.permittedTopic = undefined;
+  const client = new ConnectedClient(connection);
+  connection.disconnected = caller.connected?.(client);
+  client.permissionsChanged();
 }
 
 async function decide(
@@ -248,6 +263,14 @@ async function establish(
 ): Promise<void> {
   const { broker } = connection;
   const { limits } = broker;
+  const space = broker.space(caller.instance);
+  const full = space.guard.connect();
+  if (full !== undefined) {
+    broker.metrics.overloadRefusals++;
+    refuseConnect(connection, { refused: full });
+    return;
+  }
+  const bounds = caller.instance.limits;
   const assigned = packet.clientId === '' || caller.assignedClientId !== undefined;
   const clientId =
     caller.assignedClientId ??
@@ -256,7 +279,7 @@ async function establish(
       : packet.clientId);
   connection.caller = caller;
   const asked = expiryAsked(packet);
-  const expirySeconds = Math.min(asked, limits.sessionExpirySecondsMax);
+  const expirySeconds = boundExpiry(asked, bounds, limits);
   const present = await broker.directory.claim(connection, caller, {
     clientId,
     cleanStart: packet.cleanStart,
@@ -266,11 +289,15 @@ async function establish(
   const session = connection.session!;
   session.windowMax = Math.min(packet.properties.receiveMaximum, limits.inflightCountMax);
   connection.aliasOutMax = Math.min(packet.properties.topicAliasMaximum, limits.topicAliasMaximum);
-  connection.silenceMs = packet.keepAliveSeconds * 1500;
+  dropForbidden(connection); // a session may come back to a client that may do less
+  const keepAlive = boundKeepAlive(packet.keepAliveSeconds, bounds);
+  connection.silenceMs = keepAlive * 1500;
+  connection.packetBytesInMax = Math.min(limits.packetBytesMax, bounds.packetBytesMax);
   const properties: ConnackProperties = {
     sessionExpiryInterval: expirySeconds === asked ? undefined : expirySeconds,
     receiveMaximum: limits.receiveMaximum,
-    maximumPacketSize: limits.packetBytesMax,
+    maximumPacketSize: connection.packetBytesInMax,
+    serverKeepAlive: keepAlive === packet.keepAliveSeconds ? undefined : keepAlive,
     topicAliasMaximum: limits.topicAliasMaximum,
     assignedClientIdentifier: assigned ? clientId : undefined, // [MQTT-3.1.3-7]
     responseInformation: packet.properties.requestResponseInformation
@@ -287,9 +314,24 @@ async function establish(
   if (connection.silenceMs > 0) broker.wheel.schedule(connection, connection.silenceMs);
   broker.log.debug('client connected', { client: clientId, version: connection.version });
   if (connection.authMethod === undefined) connection.connect = undefined;
+  connection.disconnected = caller.connected?.(new ConnectedClient(connection));
+  if (connection.gone) return;
   pump(session);
   connection.unblock(Block.connecting);
   broker.turn.schedule();
+}
+
+/** 0xFFFFFFFF is for ever; 0 ends with the connection and is never raised. */
+function boundExpiry(asked: number, bounds: InstanceLimits, limits: Limits): number {
+  if (asked === 0) return 0;
+  const most = Math.min(limits.sessionExpirySecondsMax, bounds.sessionExpirySecondsMax);
+  return Math.min(Math.max(asked, bounds.sessionExpirySecondsMin), most);
+}
+
+/** 0 means no bound, so it is more than any. */
+function boundKeepAlive(seconds: number, { keepAliveSecondsMax }: InstanceLimits): number {
+  if (seconds > 0 && seconds <= keepAliveSecondsMax) return seconds;
+  return keepAliveSecondsMax === Number.POSITIVE_INFINITY ? seconds : keepAliveSecondsMax;
 }
 
 /** Seconds the client wants its session kept: before 5.0 for ever, or not at all. */

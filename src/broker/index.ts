@@ -1,4 +1,5 @@
 /** Sessions, subscriptions, and the way of a message between them. */
+export { Administration, type SessionView } from './administration.ts';
 export { Broker, type BrokerOptions, openBroker } from './broker.ts';
 export { DEFAULT_LIMITS, LIMITS, type LimitRow, type Limits } from './limits.ts';
 export type { Doorkeeper, Endpoint, Peer, Transport, TransportKind } from './transport.ts';

@@ -6,6 +6,7 @@ import type { Instance } from '#instances';
 import type { InstanceLog, Position } from '#ports';
 import type { Broker } from './broker.ts';
 import { effectiveQos, handOver } from './delivery.ts';
+import { InstanceGuard } from './instance-guard.ts';
 import type { KeptMessage } from './kept-message.ts';
 import { lag } from './pump.ts';
 import { RetainedMessages } from './retained.ts';
@@ -25,6 +26,7 @@ export class InstanceSpace {
   /** Online sessions by client identifier. */
   readonly online: Map<string, Session> = new Map();
   readonly groups: Map<string, SharedGroup> = new Map();
+  readonly guard: InstanceGuard;
   /** Every logged message up to here was offered to the online sessions. */
   dispatched: Position;
 
@@ -38,7 +40,31 @@ export class InstanceSpace {
       broker.random.below(0x7fff_ffff),
     );
     this.retained = new RetainedMessages(this);
+    this.guard = new InstanceGuard(this);
     this.dispatched = this.log.end();
+  }
+
+  /** What is kept: by the broker's retention, or the instance's own where that is less. */
+  retain(): void {
+    const { ageMs, bytesMax, countMax } = this.broker.retention;
+    const { offlineMessageAgeMs, offlineMessageCountMax } = this.instance.limits;
+    this.log.retain({
+      ageMs: Math.min(ageMs, offlineMessageAgeMs),
+      bytesMax,
+      countMax: Math.min(countMax, offlineMessageCountMax),
+    });
+  }
+
+  /** The instance is no more: its messages go; the rows of its sessions go with the instance's. */
+  async clear(): Promise<void> {
+    this.log.retain({ ageMs: 0, bytesMax: 0, countMax: 0 });
+    const { store } = this.broker.engine;
+    for (const kind of ['retained', 'groups']) {
+      const table = store.table(`${kind}-${this.instance.id}`);
+      for await (const rows of table.scan('')) {
+        for (const { key } of rows) table.write(key, undefined);
+      }
+    }
   }
 
   /** Key of a session in every table; no two clients share one, whatever is in their names. */

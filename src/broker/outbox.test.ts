@@ -12,6 +12,7 @@ const PEER: Peer = {
   listener: 'mqtt://127.0.0.1:0',
   serverName: undefined,
   certificate: undefined,
+  certificateVerified: false,
 };
 
 /** A socket that takes `room` bytes at once and the rest when the test says so. */

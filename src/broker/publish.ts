@@ -8,8 +8,11 @@
  * @hot
  */
 import { isUtf8 } from 'node:buffer';
-import { isTopicName, isValidUtf8, type Qos, readPublishProperties } from '#wire';
-import { type PendingAck, PUBACK, PUBREC } from './acks.ts';
+import { FAULTS, type FaultCode } from '#base';
+import type { Permissions } from '#identity';
+import { isReasonAllowed, isTopicName, isValidUtf8, type Qos, readPublishProperties } from '#wire';
+import { type Acknowledging, type PendingAck, PUBACK, PUBREC } from './acks.ts';
+import { receiveCommand } from './client-commands.ts';
 import { Commit } from './commit.ts';
 import { Block, type Connection } from './connection.ts';
 import { deliverQos0, deliverTransient, effectiveQos } from './delivery.ts';
@@ -21,8 +24,7 @@ import type { Session } from './session.ts';
 import { sameBytes, type TopicEntry } from './topic-cache.ts';
 
 const NO_MATCHING_SUBSCRIBERS = 0x10;
-const NOT_AUTHORIZED = 0x87;
-const PAYLOAD_FORMAT_INVALID = 0x99;
+const QUOTA_EXCEEDED = 0x97;
 
 /** One PUBLISH: the packet is `bytes[start..end)`, its variable header begins at `bodyStart`. */
 export function receivePublish(
@@ -195,12 +197,10 @@ function take(
       return broker.violated(connection, 'receiveMaximum', `${open + 1} publishes are open`);
     }
   }
+  if (entry.reserved && receiveCommand(connection, publication, entry, packetId)) return;
   const refused = refusal(connection, publication, entry);
-  if (refused !== 0) {
-    metrics.droppedNotAuthorized++;
-    if (qos > 0) connection.acknowledge(ackByte, packetId, connection.version5 ? refused : 0);
-    else if (refused === PAYLOAD_FORMAT_INVALID)
-      broker.disconnect(connection, 'payloadFormatInvalid');
+  if (refused !== undefined) {
+    refusePublish(connection, publication, packetId, refused);
     return;
   }
   if (qos === 0) metrics.messagesReceivedQos0++;
@@ -211,31 +211,89 @@ function take(
   const { space } = session;
   const route = space.topics.route(entry);
   if (qos > 0 && route.empty) metrics.messagesUnmatched++;
-  const reason = qos > 0 && route.empty && !publication.retain ? NO_MATCHING_SUBSCRIBERS : 0;
+  let reason = qos > 0 && route.empty && !publication.retain ? NO_MATCHING_SUBSCRIBERS : 0;
   if (qos === 2) {
     session.inbound ??= new Set();
     session.inbound.add(packetId);
   }
-  const logged = qos > 0 && route.durable;
+  let logged = qos > 0 && route.durable;
+  if (logged && !session.durable && leftToLuck(space, entry, route)) {
+    logged = false;
+    reason = NO_MATCHING_SUBSCRIBERS;
+  }
   // Before anybody keeps the message: retention goes by this time.
   if (logged && publication.expiresMs === 0) publication.acceptedMs = broker.clock.nowMs();
   distribute(space, route, publication, connection);
   const remembered = qos === 2 && session.durable;
   if (logged || remembered || publication.retain) {
-    store(space, entry, route, publication, { connection, packetId, reason });
+    store(space, entry, route, publication, { connection, packetId, reason, logged });
   } else if (qos > 0) {
     connection.acknowledge(ackByte, packetId, connection.version5 ? reason : 0);
   }
 }
 
-/** The reason why this caller may not publish this, or 0. */
-function refusal(connection: Connection, publication: Publication, entry: TopicEntry): number {
-  const permissions = connection.caller!.permissions;
-  if (permissions !== undefined && !permissions.mayPublish(entry.topic)) return NOT_AUTHORIZED;
-  if (publication.payloadInvalid) return PAYLOAD_FORMAT_INVALID;
+/** A P2P message of a sender that keeps no session is not kept for a receiver that is away. */
+function leftToLuck(space: InstanceSpace, entry: TopicEntry, route: Route): boolean {
+  if (entry.receiver === undefined || space.online.has(entry.receiver)) return false;
+  return route.deliveries.length === 0 && route.groups.length === 0;
+}
+
+/** Why this caller may not publish this, or `undefined`. */
+function refusal(
+  connection: Connection,
+  publication: Publication,
+  entry: TopicEntry,
+): FaultCode | undefined {
+  const { permissions } = connection.caller!;
+  if (permissions !== undefined && !mayPublish(connection, permissions, entry)) {
+    return 'notAuthorized';
+  }
+  if (publication.payloadInvalid) return 'payloadFormatInvalid';
   // What begins with $SYS/ is the server's own to say (4.7.2).
-  if (entry.reserved) return NOT_AUTHORIZED;
-  return 0;
+  if (entry.reserved) return 'notAuthorized';
+  const session = connection.session!;
+  const payloadBytes = publication.payloadEnd - publication.payloadStart;
+  return session.space.guard.publish(entry, payloadBytes, publication.qos, !session.durable);
+}
+
+/** The last topic that was allowed is remembered until permissions change. */
+function mayPublish(connection: Connection, permissions: Permissions, entry: TopicEntry): boolean {
+  const { version } = permissions;
+  if (connection.permittedTopic === entry && connection.permittedVersion === version) return true;
+  if (!permissions.mayPublish(entry.topic)) return false;
+  connection.permittedTopic = entry;
+  connection.permittedVersion = version;
+  return true;
+}
+
+/** Says no in the way of the protocol version, or ends the connection where the instance wants it. */
+function refusePublish(
+  connection: Connection,
+  publication: Publication,
+  packetId: number,
+  fault: FaultCode,
+): void {
+  const { broker } = connection;
+  const { metrics } = broker;
+  if (fault === 'notAuthorized') metrics.droppedNotAuthorized++;
+  else metrics.droppedOverLimit++;
+  const { instance } = connection.session!.space;
+  if (instance.overstepping === 'close') {
+    connection.caller!.refused?.('publish', publication.topic);
+    broker.disconnect(connection, fault);
+    return;
+  }
+  const { qos } = publication;
+  if (qos > 0) {
+    const reason = connection.version5 ? publishReason(fault) : 0; // [MQTT-3.3.5-2]
+    connection.acknowledge(qos === 1 ? PUBACK : PUBREC, packetId, reason);
+  } else if (fault === 'payloadFormatInvalid') broker.disconnect(connection, fault);
+}
+
+/** The reason as PUBACK and PUBREC can say it. */
+function publishReason(fault: FaultCode): number {
+  const reason = FAULTS[fault].v5;
+  return isReasonAllowed(reason, 'puback', 'server') ? reason : QUOTA_EXCEEDED;
 }
 
 /** Copies for everybody who gets them now: QoS 0, and QoS 1/2 of transient sessions. */
@@ -273,6 +331,7 @@ export function distribute(
     slowest = member;
   }
   const receivers = count + groups.length;
+  space.guard.delivered(qos, receivers);
   space.broker.work += receivers;
   if (publisher === undefined) return;
   if (slowest !== undefined && congested * 2 >= receivers) space.broker.waitFor(publisher, slowest);
@@ -286,6 +345,7 @@ interface Origin {
   readonly connection: Connection;
   readonly packetId: number;
   readonly reason: number;
+  readonly logged: boolean;
 }
 
 /** Gives the disk what must survive: message, retained message, packet id; all in one commit. */
@@ -305,32 +365,40 @@ function store(
     ack.ready = false;
     connection.acks.push(ack);
   }
-  const inbound = qos === 2 ? connection.session : undefined;
-  persist(space, entry, route, publication, ack, inbound);
+  const { packetId } = origin;
+  const inbound = qos === 2 ? { session: connection.session!, packetId } : undefined;
+  persist(space, entry, route, publication, { ack, inbound, logged: origin.logged });
   if (space.broker.engine.pendingBytes > space.broker.limits.commitBytesHigh) {
     space.broker.waitForCommit(connection);
   }
 }
 
-/** The same for a message of any origin: a will has neither acknowledgement nor packet id. */
-export function persist(
+/** Who waits for a message that is being kept: a will has neither acknowledgement nor packet id. */
+interface Keeping {
+  readonly ack: Acknowledging | undefined;
+  /** The publisher's session, at QoS 2. */
+  readonly inbound: { readonly session: Session; readonly packetId: number } | undefined;
+  readonly logged: boolean;
+}
+
+/** The same for a message of any origin. */
+function persist(
   space: InstanceSpace,
   entry: TopicEntry,
   route: Route,
   publication: Publication,
-  ack: PendingAck | undefined,
-  inbound: Session | undefined,
+  keeping: Keeping,
 ): void {
   const { broker } = space;
-  const logged = publication.qos > 0 && route.durable;
+  const { ack, inbound, logged } = keeping;
   if (publication.expiresMs === 0) publication.acceptedMs = broker.clock.nowMs();
   const message = logged && route.durableOnline ? publication.keep() : undefined;
-  const commit = new Commit(space, entry, message, ack, inbound);
-  const remembered = inbound?.durable === true;
+  const commit = new Commit(space, entry, message, ack);
+  const remembered = inbound?.session.durable === true;
   commit.waits = (logged ? 1 : 0) + (publication.retain ? 1 : 0) + (remembered ? 1 : 0);
   if (publication.retain) space.retained.write(publication, commit);
   if (remembered) {
-    broker.sessions.keepInbound(inbound, ack!.packetId, commit);
+    broker.sessions.keepInbound(inbound.session, inbound.packetId, commit);
   }
   if (logged) {
     broker.metrics.messagesLogged++;
@@ -338,8 +406,12 @@ export function persist(
   }
 }
 
-/** Publishes a message of the broker's own: a will, a metric. */
-export function publishMessage(space: InstanceSpace, message: KeptMessage): void {
+/** Publishes a message of the broker's own: a will, a metric; `ack` hears when it is kept. */
+export function publishMessage(
+  space: InstanceSpace,
+  message: KeptMessage,
+  ack?: Acknowledging,
+): void {
   const { broker } = space;
   const { publication, propertyView: view } = broker;
   const { properties } = message;
@@ -351,8 +423,9 @@ export function publishMessage(space: InstanceSpace, message: KeptMessage): void
   const entry = space.topics.entry(message.topic);
   const route = space.topics.route(entry);
   distribute(space, route, publication, undefined);
-  if (publication.retain || (publication.qos > 0 && route.durable)) {
-    persist(space, entry, route, publication, undefined, undefined);
-  }
+  const logged = publication.qos > 0 && route.durable;
+  if (logged || publication.retain) {
+    persist(space, entry, route, publication, { ack, inbound: undefined, logged });
+  } else ack?.settle(undefined);
   broker.turn.schedule();
 }

@@ -5,6 +5,7 @@
 import type { LogPage } from '#ports';
 import type { Connection } from './connection.ts';
 import { effectiveQos, handOver, pumpPending } from './delivery.ts';
+import { isMailbox } from './mailbox.ts';
 import { resend } from './redelivery.ts';
 import type { Session } from './session.ts';
 import { deliveryFor } from './session-match.ts';
@@ -93,6 +94,7 @@ function handPage(session: Session, page: LogPage): void {
       broker.turn.schedule();
       return;
     }
+    if (entry.position > session.readsUntil) break;
     session.next = entry.position;
     if (entry.expiresMs > 0 && entry.expiresMs <= nowMs) {
       broker.metrics.messagesExpired++; // [MQTT-3.3.2-5]
@@ -116,7 +118,8 @@ function handPage(session: Session, page: LogPage): void {
     if (qos > 0) handOver(delivery, broker.replayed, qos, entry.position, undefined);
   }
   session.next = page.next;
-  if (page.complete && page.next >= session.space.dispatched) session.live = true;
+  const end = Math.min(session.space.dispatched, session.readsUntil);
+  if (page.complete && page.next >= end) session.live = true;
   broker.markDirty(session);
   broker.turn.schedule();
   pump(session);
@@ -132,6 +135,7 @@ function logFilters(session: Session): { filter: string; after: number }[] {
   const filters: { filter: string; after: number }[] = [];
   for (const subscription of session.subscriptions.values()) {
     if (subscription.share !== undefined || subscription.qos === 0) continue;
+    if (!session.durable && !isMailbox(subscription.text)) continue; // comes live
     filters.push({ filter: subscription.filter, after: subscription.since });
   }
   return filters;

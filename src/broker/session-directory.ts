@@ -5,18 +5,20 @@
  * client reconnects; what happens between two awaits of a claim is checked again after them.
  */
 import type { Caller } from '#identity';
-import type { Settled } from '#ports';
+import type { Position, Settled } from '#ports';
 import type { Broker } from './broker.ts';
 import type { Connection } from './connection.ts';
 import { InflightState } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
+import { isMailbox, mailboxText } from './mailbox.ts';
 import { Session } from './session.ts';
+import type { StoredSubscription } from './subscription.ts';
 import { EXPIRY_BUCKET_MS, expiryMs, type StoredIds, type StoredSession } from './session-store.ts';
-import { DEFAULT_INSTANCE } from '#instances';
 
 const NO_IDS: StoredIds = { inbound: [], retained: [] };
 const SWEEP_PERIOD_MS = 1000;
 const RETRY_MS = 1000;
+const DAY = 86_400;
 /** Sessions removed at a time when many have expired: they share commits. */
 const REMOVALS_AT_ONCE = 512;
 
@@ -62,7 +64,9 @@ export class SessionDirectory {
   ): Promise<boolean> {
     const { sessions, wills } = this.#broker;
     let stored = await sessions.read(key);
-    if (stored !== undefined && (claim.cleanStart || this.#isOver(stored))) {
+    const over = stored !== undefined && this.#isOver(stored);
+    const mail = over ? undefined : await this.#mailOf(key, stored);
+    if (stored !== undefined && (claim.cleanStart || over || stored.mailboxOnly === true)) {
       await this.#removeStored(space, key, stored);
       stored = undefined;
     }
@@ -76,7 +80,10 @@ export class SessionDirectory {
       await this.#restore(session, stored);
     }
     // The client may have left while we read: then the session stays as it was stored.
-    if (connection.gone) return false;
+    if (connection.gone) {
+      if (stored === undefined && mail !== undefined) this.#keepMailbox(session, mail);
+      return false;
+    }
     if (stored !== undefined) {
       this.#clearExpiry(key, stored);
       for (const item of stored.subscriptions) space.subscribe(session, item);
@@ -84,6 +91,7 @@ export class SessionDirectory {
       wills.resumed(key);
       this.#broker.metrics.sessionsResumed++;
     }
+    if (space.guard.compatible) openMailbox(session, mail);
     session.connection = connection;
     connection.session = session;
     space.online.set(claim.clientId, session);
@@ -129,6 +137,10 @@ export class SessionDirectory {
         const { inbound = [], retainedInflight } = session;
         sessions.remove(session.key, { inbound, retained: retainedInflight?.keys() ?? [] });
       }
+      if (session.space.guard.compatible && !session.space.instance.removed) {
+        const { live, next, space, inflight } = session;
+        this.#keepMailbox(session, unreadFrom(live ? space.dispatched : next, inflight.list()));
+      }
       wills.connectionClosed(connection, 0);
       return;
     }
@@ -161,6 +173,34 @@ export class SessionDirectory {
     session.pendingHead = 0;
   }
 
+  /** Up to where the client has its P2P messages; `undefined`: it has no mailbox. */
+  async #mailOf(key: string, stored: StoredSession | undefined): Promise<Position | undefined> {
+    const mailbox = stored?.subscriptions.find((item) => isMailbox(item.text));
+    if (mailbox === undefined) return undefined;
+    if (stored?.mailboxOnly === true) return mailbox.since;
+    const cursor = await this.#broker.sessions.readCursor(key);
+    if (cursor === undefined) return mailbox.since;
+    return Math.max(mailbox.since, unreadFrom(cursor.next, cursor.deliveries));
+  }
+
+  /** Of a session that is over the mailbox stays, as long as messages are kept. */
+  #keepMailbox(session: Session, since: Position): void {
+    const { sessions, clock } = this.#broker;
+    const { space, key, clientId } = session;
+    const nowMs = clock.nowMs();
+    const seconds = Math.ceil(Math.min(space.instance.limits.offlineMessageAgeMs / 1000, DAY * 30));
+    const stored: StoredSession = {
+      expirySeconds: seconds,
+      disconnectedMs: nowMs,
+      keepsIds: false,
+      mailboxOnly: true,
+      subscriptions: [storedMailbox(clientId, since)],
+    };
+    sessions.rewrite(key, stored);
+    sessions.setExpiry(key, nowMs + seconds * 1000);
+    space.countOffline(stored.subscriptions);
+  }
+
   /** A new expiry at DISCONNECT (5.0). */
   setExpiry(session: Session, expirySeconds: number): void {
     session.expirySeconds = Math.min(expirySeconds, this.#broker.limits.sessionExpirySecondsMax);
@@ -170,9 +210,13 @@ export class SessionDirectory {
   async load(): Promise<void> {
     const { sessions, clock } = this.#broker;
     const nowMs = clock.nowMs();
-    const space = this.#broker.space(DEFAULT_INSTANCE);
     const removals: Promise<void>[] = [];
     for await (const { key, stored } of sessions.all()) {
+      const space = this.#broker.spaceOfKey(key);
+      if (space === undefined) {
+        sessions.remove(key, stored.keepsIds ? await sessions.readIds(key) : NO_IDS);
+        continue;
+      }
       space.countOffline(stored.subscriptions);
       if (stored.disconnectedMs === 0) {
         // Online when the process ended: its connection was lost just now.
@@ -185,10 +229,12 @@ export class SessionDirectory {
       }
     }
     await Promise.all(removals);
-    for (const group of space.groups.values()) {
-      const found = await sessions.readGroup(group);
-      if (found === undefined) group.begin(space.log.end());
-      else group.restore(found.next, found.outstanding);
+    for (const space of this.#broker.spaces.values()) {
+      for (const group of space.groups.values()) {
+        const found = await sessions.readGroup(group);
+        if (found === undefined) group.begin(space.log.end());
+        else group.restore(found.next, found.outstanding);
+      }
     }
     this.#sweptMs = bucketOf(nowMs);
     this.#broker.clock.every(SWEEP_PERIOD_MS, () => void this.#sweep());
@@ -292,12 +338,42 @@ export class SessionDirectory {
         sessions.clearExpiry(key, atMs);
         return;
       }
-      metrics.sessionsExpired++;
-      await this.#removeStored(this.#broker.space(DEFAULT_INSTANCE), key, stored);
+      const space = this.#broker.spaceOfKey(key);
+      if (space === undefined) return;
+      if (stored.mailboxOnly !== true) metrics.sessionsExpired++;
+      await this.#removeStored(space, key, stored);
     } finally {
       release();
     }
   }
+}
+
+function storedMailbox(clientId: string, since: Position): StoredSubscription {
+  const text = mailboxText(clientId);
+  return { text, qos: 2, noLocal: false, retainAsPublished: false, identifier: 0, since };
+}
+
+/** Every session of a compatible instance has one; what came while there was none is read now. */
+function openMailbox(session: Session, mail: Position | undefined): void {
+  const { space, clientId } = session;
+  if (session.subscriptions.has(mailboxText(clientId))) return;
+  const end = space.log.end();
+  const since = mail ?? end;
+  space.subscribe(session, storedMailbox(clientId, since));
+  if (since >= end) return;
+  session.next = Math.min(session.next, since);
+  session.live = false;
+  session.behind = true;
+  if (!session.durable) session.readsUntil = end; // what comes from here on comes live
+}
+
+/** Up to here a client has all of its messages that it has acknowledged in order. */
+function unreadFrom(next: Position, open: readonly { readonly position: Position }[]): Position {
+  let since = next;
+  for (const { position } of open) {
+    if (position > 0) since = Math.min(since, position - 1);
+  }
+  return since;
 }
 
 function bucketOf(nowMs: number): number {

@@ -30,6 +30,8 @@ export interface StoredSession {
   readonly disconnectedMs: number;
   /** It has, or had, rows of its own for packet ids. */
   readonly keepsIds: boolean;
+  /** The session is over; its P2P messages are kept for the client's next one. */
+  readonly mailboxOnly?: true;
   readonly subscriptions: readonly StoredSubscription[];
 }
 

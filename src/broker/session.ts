@@ -10,6 +10,7 @@ import type { Connection } from './connection.ts';
 import { Inflight } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import type { KeptMessage } from './kept-message.ts';
+import { mailboxText } from './mailbox.ts';
 import { pump } from './pump.ts';
 import type { RetainedReplay } from './retained-replay.ts';
 import type { StoredDelivery } from './session-store.ts';
@@ -68,6 +69,8 @@ export class Session {
   pending: PendingDelivery[] | undefined = undefined;
   pendingHead = 0;
   pendingBytes = 0;
+  /** The client asked that its messages be exported in order. */
+  ordered = false;
   /** Its queue was full: it is being ended. */
   overflowed = false;
   /** When the queue last moved, or began. */
@@ -84,6 +87,8 @@ export class Session {
   /** Hears of logged messages as they are committed; otherwise reads the log from `next`. */
   live = true;
   next: Position = 0;
+  /** A transient session reads its mailbox up to here. */
+  readsUntil: Position = Number.POSITIVE_INFINITY;
   reading = false;
   /** Something waits for window or socket: look again when either opens. */
   behind = false;
@@ -110,6 +115,11 @@ export class Session {
 
   drop(subscription: Subscription): void {
     (this.subscriptions as Map<string, Subscription>).delete(subscription.text);
+  }
+
+  /** Without the one that the instance holds for it. */
+  get ownSubscriptionCount(): number {
+    return this.subscriptions.size - (this.subscriptions.has(mailboxText(this.clientId)) ? 1 : 0);
   }
 
   get windowOpen(): boolean {

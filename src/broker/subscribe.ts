@@ -1,11 +1,11 @@
 /** SUBSCRIBE and UNSUBSCRIBE (3.8 to 3.11): each filter decided on its own, one answer for all. */
+import { FAULTS, type FaultCode } from '#base';
 import type { Settled } from '#ports';
 import {
   decodeSubscribe,
   decodeUnsubscribe,
   encodeSuback,
   encodeUnsuback,
-  reasonName,
   type SubscribePacket,
   type SubscriptionRequest,
 } from '#wire';
@@ -15,9 +15,6 @@ import { pump } from './pump.ts';
 import { RetainedReplay } from './retained-replay.ts';
 import { splitShare, type Subscription } from './subscription.ts';
 
-const NOT_AUTHORIZED = 0x87;
-const TOPIC_FILTER_INVALID = 0x8f;
-const QUOTA_EXCEEDED = 0x97;
 const NO_SUBSCRIPTION_EXISTED = 0x11;
 /** The one refusal that 3.1.1 knows. 3.1 has none, and takes this one as well. */
 const FAILURE = 0x80;
@@ -31,17 +28,23 @@ export function receiveSubscribe(
   const packet = decodeSubscribe(connection.version, bytes, bodyStart, end);
   const session = connection.session!;
   const made: Subscription[] = [];
+  let fault: FaultCode | undefined;
   const reasonCodes = packet.subscriptions.map((request) => {
     const refused = refusal(connection, request);
-    if (refused !== 0) return connection.version5 ? refused : FAILURE;
+    if (refused !== undefined) {
+      fault ??= refused;
+      connection.broker.metrics.subscriptionsRefused++;
+      return refuseSubscription(connection, request, refused);
+    }
     const existed = session.subscriptions.has(request.filter);
     const subscription = subscribe(connection, packet, request);
     if (wantsRetained(request, existed)) made.push(subscription);
     return request.qos;
   });
+  if (connection.gone) return;
   const answer = encodeSuback(
     connection.version,
-    { packetId: packet.packetId, reasonCodes, reasonString: reasonFor(connection, reasonCodes) },
+    { packetId: packet.packetId, reasonCodes, reasonString: reasonFor(connection, fault) },
     connection.packetBytesMax,
   );
   answerDurably(connection, answer, () => {
@@ -72,23 +75,40 @@ function subscribe(
   });
 }
 
-function refusal(connection: Connection, request: SubscriptionRequest): number {
-  if (request.invalid) return TOPIC_FILTER_INVALID;
+function refusal(connection: Connection, request: SubscriptionRequest): FaultCode | undefined {
+  if (request.invalid) return 'topicFilterInvalid';
+  const session = connection.session!;
+  if (connection.gone) return 'notAuthorized'; // ended for a filter before this one
   const permissions = connection.caller!.permissions;
   const filter = splitShare(request.filter)?.filter ?? request.filter;
-  if (permissions !== undefined && !permissions.maySubscribe(filter)) return NOT_AUTHORIZED;
-  const { subscriptions, filterLevels } = connection.session!;
-  if (subscriptions.has(request.filter)) return 0;
+  if (permissions !== undefined && !permissions.maySubscribe(filter)) return 'notAuthorized';
+  const { subscriptions, filterLevels } = session;
+  const isNew = !subscriptions.has(request.filter);
+  const fault = session.space.guard.subscribe(session, filter, isNew);
+  if (fault !== undefined || !isNew) return fault;
   const { subscriptionsPerSessionMax, filterLevelsPerSessionMax } = connection.broker.limits;
   const tooDeep = filterLevels + levelCount(request.filter) > filterLevelsPerSessionMax;
-  return tooDeep || subscriptions.size >= subscriptionsPerSessionMax ? QUOTA_EXCEEDED : 0;
+  return tooDeep || subscriptions.size >= subscriptionsPerSessionMax ? 'quotaExceeded' : undefined;
+}
+
+/** The reason for SUBACK; or the end of the connection, where the instance wants that. */
+function refuseSubscription(
+  connection: Connection,
+  request: SubscriptionRequest,
+  fault: FaultCode,
+): number {
+  const { broker } = connection;
+  if (connection.session!.space.instance.overstepping === 'close' && !request.invalid) {
+    connection.caller!.refused?.('subscribe', request.filter);
+    broker.disconnect(connection, fault);
+  }
+  return connection.version5 ? FAULTS[fault].v5 : FAILURE;
 }
 
 /** The first refusal in words. */
-function reasonFor(connection: Connection, reasonCodes: readonly number[]): string | undefined {
-  if (!connection.version5 || !connection.tellsReasons) return undefined;
-  const refused = reasonCodes.find((code) => code >= 0x80);
-  return refused === undefined ? undefined : reasonName(refused);
+function reasonFor(connection: Connection, fault: FaultCode | undefined): string | undefined {
+  if (!connection.version5 || !connection.tellsReasons || fault === undefined) return undefined;
+  return FAULTS[fault].text;
 }
 
 /** Shared subscriptions get none (4.8.2); else by Retain Handling. */

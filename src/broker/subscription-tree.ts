@@ -69,12 +69,29 @@ const FAN_COUNT = 256;
 export class SubscriptionTree {
   readonly #root = new Node(undefined, '');
   readonly #fans = new Uint32Array(FAN_COUNT);
+  /** Filters with wildcards, by first level. */
+  readonly #wildcards = new Map<string, number>();
   #changes = 0;
   #filterCount = 0;
 
   /** Filters held by somebody. */
   get filterCount(): number {
     return this.#filterCount;
+  }
+
+  /** Somebody holds exactly this filter. */
+  holds(filter: string): boolean {
+    let node: Node | undefined = this.#root;
+    for (const level of filter.split('/')) {
+      node = node.child(level);
+      if (node === undefined) return false;
+    }
+    return node.leaf !== undefined;
+  }
+
+  /** How many filters with wildcards somebody holds that begin with the same level. */
+  wildcardCount(filter: string): number {
+    return this.#wildcards.get(firstLevel(filter)) ?? 0;
   }
 
   /** Grows whenever what matches topics of that fan may have changed. */
@@ -97,11 +114,13 @@ export class SubscriptionTree {
     if (node.leaf === undefined) {
       node.leaf = new Leaf();
       this.#filterCount++;
+      this.#countWildcard(filter, 1);
     }
     change(node.leaf);
     if (node.leaf.empty) {
       node.leaf = undefined;
       this.#filterCount--;
+      this.#countWildcard(filter, -1);
       prune(node);
     }
     const first = filter.charCodeAt(0);
@@ -134,6 +153,14 @@ export class SubscriptionTree {
     }
   }
 
+  #countWildcard(filter: string, by: 1 | -1): void {
+    if (!filter.includes('+') && !filter.endsWith('#')) return;
+    const first = firstLevel(filter);
+    const count = (this.#wildcards.get(first) ?? 0) + by;
+    if (count === 0) this.#wildcards.delete(first);
+    else this.#wildcards.set(first, count);
+  }
+
   #walk(filter: string): Node {
     let node = this.#root;
     for (const level of filter.split('/')) {
@@ -141,6 +168,11 @@ export class SubscriptionTree {
     }
     return node;
   }
+}
+
+function firstLevel(filter: string): string {
+  const end = filter.indexOf('/');
+  return end < 0 ? filter : filter.slice(0, end);
 }
 
 function prune(leafless: Node): void {

@@ -6,6 +6,7 @@
  */
 import type { Position } from '#ports';
 import { type Qos, varintSize, writeVarint } from '#wire';
+import { isMailbox, mailboxFilter } from './mailbox.ts';
 import type { Route } from './route.ts';
 import type { Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
@@ -71,9 +72,10 @@ const SUBSCRIPTION_IDENTIFIER = 0x0b;
 
 export function createSubscription(session: Session, stored: StoredSubscription): Subscription {
   const shared = splitShare(stored.text);
+  const own = isMailbox(stored.text) ? mailboxFilter(stored.text) : stored.text;
   return {
     ...stored,
-    filter: shared === undefined ? stored.text : shared.filter,
+    filter: shared === undefined ? own : shared.filter,
     share: shared?.share,
     delivery: new Delivery(
       session,

@@ -1,5 +1,4 @@
 /** The broker's own numbers, as messages: `$SYS/broker/<metric>`, every ten seconds. */
-import { DEFAULT_INSTANCE } from '#instances';
 import { METRICS, type Metrics } from '#telemetry';
 import type { Broker } from './broker.ts';
 import { KeptMessage } from './kept-message.ts';
@@ -7,9 +6,13 @@ import { publishMessage } from './publish.ts';
 
 const NO_BYTES = Buffer.alloc(0);
 
-/** Says each number to whoever subscribes to it; costs nothing where nobody does. */
+/**
+ * Says each number to whoever subscribes to it; costs nothing where nobody does. They are the
+ * whole broker's: only the default instance hears them, and no other tenant.
+ */
 export function publishMetrics(broker: Broker): void {
-  const space = broker.space(DEFAULT_INSTANCE);
+  const space = broker.spaces.get(broker.defaultInstanceId);
+  if (space === undefined || space.instance.kind !== 'open') return;
   const say = (name: string, value: number): void => {
     const topic = `$SYS/broker/${name}`;
     const entry = space.topics.entry(topic);

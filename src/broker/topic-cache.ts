@@ -8,6 +8,7 @@
  *
  * @hot
  */
+import type { FaultCode } from '#base';
 import type { SubscriptionTree } from './subscription-tree.ts';
 import { createRoute, type Route } from './route.ts';
 
@@ -20,6 +21,11 @@ export class TopicEntry {
   readonly reserved: boolean;
   route: Route;
   version: number;
+  /** The instance's rules were asked for this topic at that version of them, and said this. */
+  checkedVersion = -1;
+  fault: FaultCode | undefined = undefined;
+  /** The client whose P2P topic it is. */
+  receiver: string | undefined = undefined;
 
   constructor(
     topic: string,

@@ -15,8 +15,10 @@ export interface Peer {
   readonly listener: string;
   /** SNI server name, or the WebSocket request's host; `undefined`: not told. */
   readonly serverName: string | undefined;
-  /** The client certificate in DER, where one was asked for and verified. */
+  /** The client certificate in DER; TLS has shown that the client has its key. */
   readonly certificate: Uint8Array | undefined;
+  /** The listener's own authorities have signed it. */
+  readonly certificateVerified: boolean;
 }
 
 /** One connection's bytes, given by a door. */

@@ -3,7 +3,6 @@
  * broker that died; sent at the end of the connection, or later where a delay was asked for.
  */
 import { Timer } from '#base';
-import { DEFAULT_INSTANCE } from '#instances';
 import type { Settled, Table } from '#ports';
 import type { Qos, Will } from '#wire';
 import type { Broker } from './broker.ts';
@@ -163,6 +162,9 @@ export class Wills {
 
   /** Publishes, and forgets in the same commit: sent once [MQTT-3.1.2-10]. */
   #send(key: string, will: StoredWill): void {
+    const space = this.#broker.spaceOfKey(key);
+    this.#table.write(key, undefined, AT_ONCE);
+    if (space === undefined) return;
     this.#broker.metrics.willsPublished++;
     const message = new KeptMessage(
       will.topic,
@@ -175,8 +177,7 @@ export class Wills {
       this.#broker.clock.nowMs(),
       0,
     );
-    publishMessage(this.#broker.space(DEFAULT_INSTANCE), message);
-    this.#table.write(key, undefined, AT_ONCE);
+    publishMessage(space, message);
   }
 
   #write(key: string, will: StoredWill): void {

@@ -89,6 +89,13 @@ export function anyTextKind(placeholder: string): Kind<string> {
   return single('some text', placeholder, (text) => text);
 }
 
+/** What an instance can be called. */
+export const instanceKind: Kind<string> = single(
+  '1 to 64 letters, digits, _ and -',
+  'ID',
+  (text) => (/^[A-Za-z0-9_-]{1,64}$/.test(text) ? text : undefined),
+);
+
 /** One of `words`. */
 export function choiceKind<const T extends string>(words: readonly T[]): Kind<T> {
   const expected = `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
@@ -116,6 +123,47 @@ export const urlsKind: Kind<readonly ServerUrl[]> = {
 
 /** Where to connect. */
 export const urlKind: Kind<ServerUrl> = single(urlsKind.expected, 'URL', parseUrl, showUrl);
+
+/** Where HTTP is served, or asked: the control API. */
+export interface WebUrl {
+  readonly scheme: 'http' | 'https';
+  readonly host: string;
+  readonly port: number;
+}
+
+/** The URL as it is written. */
+export function showWebUrl(url: WebUrl): string {
+  const host = url.host.includes(':') ? `[${url.host}]` : url.host;
+  return `${url.scheme}://${host}:${url.port}`;
+}
+
+/** The URL in `text`, or `undefined`. It has no path: signatures cover `/` alone. */
+export function parseWebUrl(text: string): WebUrl | undefined {
+  const [, scheme, host, digits] =
+    /^(https?):\/\/(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(\d{1,5}))?\/?$/.exec(text) ?? [];
+  if (host === undefined) return undefined;
+  const secure = scheme === 'https';
+  const port = digits === undefined ? (secure ? 443 : 80) : Number(digits);
+  if (port > 65_535) return undefined;
+  return { scheme: secure ? 'https' : 'http', host: host.replace(/^\[|\]$/g, ''), port };
+}
+
+const WEB_URL = 'a URL such as http://127.0.0.1:8080 or https://mqtt.example.com';
+
+/** Where to ask over HTTP. */
+export const webUrlKind: Kind<WebUrl> = single(WEB_URL, 'URL', parseWebUrl, showWebUrl);
+
+/** Where to serve HTTP; repeatable. */
+export const webUrlsKind: Kind<readonly WebUrl[]> = {
+  expected: WEB_URL,
+  placeholder: 'URL',
+  repeatable: true,
+  parse(texts) {
+    const urls = texts.map(parseWebUrl);
+    return urls.some((url) => url === undefined) ? undefined : (urls as WebUrl[]);
+  },
+  show: (urls) => urls.map(showWebUrl),
+};
 
 /** Several texts, in the order given. */
 export function textsKind(placeholder: string): Kind<readonly string[]> {

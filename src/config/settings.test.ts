@@ -109,6 +109,9 @@ const refused: readonly (readonly [what: string, given: Given, problem: string |
   ['a scheme unknown', { file: 'listen: http://127.0.0.1' }, /^ternmq.yaml:1 listen: "http:/],
   ['a port too high', { flags: ['--listen=mqtt://127.0.0.1:70000'] }, /expected a URL/],
   ['a path where none can be', { flags: ['--listen=mqtt://127.0.0.1/mqtt'] }, /expected a URL/],
+  ['a control door that is none', { flags: ['--control=mqtt://127.0.0.1'] }, /such as http/],
+  ['a control door with a path', { flags: ['--control=http://127.0.0.1/x'] }, /such as http/],
+  ['an instance with a slash', { flags: ['--default-instance=a/b'] }, /letters, digits/],
   ['a flag mistyped', { flags: ['--retention-ages', '3d'] }, /did you mean --retention-age\?/],
   ['a flag without its value', { flags: ['--data'] }, '--data needs a value: expected some text'],
   ['a flag twice', { flags: ['--data', 'a', '--data', 'b'] }, '--data was given more than once'],
@@ -153,7 +156,19 @@ const together: readonly (readonly [
   ['keys on every address', ['--listen=mqtt://0.0.0.0'], undefined],
   ['TLS without a certificate', ['--listen=mqtts://127.0.0.1'], /^listen: .* needs tls-cert/],
   ['a key without a certificate', ['--tls-key=k'], /go together/],
-  ['client certificates of nobody', ['--tls-client-cert=required'], /needs tls-ca/],
+  ['a control door', ['--control=http://127.0.0.1:8080', '--control=http://[::1]:0'], undefined],
+  [
+    'a control door with TLS',
+    ['--control=https://x', '--control-cert=c', '--control-key=k'],
+    undefined,
+  ],
+  [
+    'a control door with TLS and no certificate',
+    ['--control=https://x'],
+    /^control: https:\/\/x:443 needs/,
+  ],
+  ['a control key without a certificate', ['--control-key=k'], /control-cert and control-key go/],
+  ['client certificates of registered authorities', ['--tls-client-cert=required'], undefined],
 ];
 
 for (const [what, flags, problem] of together) {
@@ -170,6 +185,8 @@ test('what is printed is a file that gives the same settings', () => {
     flags: [
       '--listen=mqtt://[::1]:0',
       '--listen=ws://127.0.0.1/x',
+      '--control=http://[::1]:8080',
+      '--default-instance=mqtt-1',
       '--data',
       'my data: #1',
       '--open',

@@ -5,15 +5,19 @@
 import {
   choiceKind,
   durationKind,
+  instanceKind,
   isLoopback,
   optional,
   orNone,
   type ServerUrl,
   showUrl,
+  showWebUrl,
   sizeKind,
   switchKind,
   textKind,
   urlsKind,
+  type WebUrl,
+  webUrlsKind,
   wholeKind,
 } from './kinds.ts';
 import { type Option, type OptionTable, type Resolved, UsageError } from './options.ts';
@@ -29,6 +33,11 @@ export interface Settings {
   readonly tlsCa: string | undefined;
   readonly tlsClientCert: 'off' | 'optional' | 'required';
   readonly proxyProtocol: boolean;
+  readonly control: readonly WebUrl[];
+  readonly controlCert: string | undefined;
+  readonly controlKey: string | undefined;
+  readonly adminKeyFile: string | undefined;
+  readonly defaultInstance: string;
   readonly open: boolean;
   readonly openToNetwork: boolean;
   readonly data: string;
@@ -55,6 +64,7 @@ function everywhere<T>(option: Omit<Option<T>, 'environment' | 'file'>): Option<
 }
 
 const DOORS = 'Where clients connect';
+const CONTROL = 'The control API';
 const WHO = 'Who may connect';
 const STORE = 'What is kept';
 const LIMITS = 'Limits';
@@ -104,6 +114,45 @@ export const SETTINGS: OptionTable<Settings> = {
     more:
       'For a broker behind a load balancer: the header carries the address of the client. With ' +
       'this on, a connection without the header is closed, on every listener.',
+  }),
+  control: everywhere({
+    kind: webUrlsKind,
+    group: CONTROL,
+    text: 'Serve the control API here: http or https. Repeat it for several doors.',
+    more:
+      'Without it there is no control API. Every request is signed with an access key, but over ' +
+      'plain http whoever is between can read it: use https beyond this machine. Port 0 takes a ' +
+      'free port; without one it is 80 or 443.',
+  }),
+  controlCert: everywhere({
+    kind: optional(textKind('FILE')),
+    group: CONTROL,
+    text: 'Certificate chain in PEM, for control URLs with https.',
+    more: 'Read again on SIGHUP and soon after it changes.',
+  }),
+  controlKey: everywhere({
+    kind: optional(textKind('FILE')),
+    group: CONTROL,
+    text: 'Private key of the control certificate in PEM.',
+    more: 'Read again on SIGHUP and soon after it changes.',
+  }),
+  adminKeyFile: everywhere({
+    kind: optional(textKind('FILE')),
+    group: CONTROL,
+    text: 'The first access key of a fresh data directory, instead of one made at random.',
+    more:
+      'A JSON file: `{"accessKeyId": "...", "accessKeySecret": "..."}`. Without it the first ' +
+      'start makes a key and prints it once. With a directory that has keys already, it must ' +
+      'name the one that was there first.',
+  }),
+  defaultInstance: everywhere({
+    kind: instanceKind,
+    byDefault: 'default',
+    group: WHO,
+    text: 'The instance of clients that name none.',
+    more:
+      'A client can name its instance in the user name, by SNI or by the host of a WebSocket. ' +
+      'This is for all others.',
   }),
   open: everywhere({
     kind: switchKind,
@@ -222,8 +271,12 @@ export function checkSettings({ values, origins }: Resolved<Settings>): void {
   if ((values.tlsCert === undefined) !== (values.tlsKey === undefined)) {
     problems.push('tls-cert and tls-key go together: only one of them is set');
   }
-  if (values.tlsClientCert !== 'off' && values.tlsCa === undefined) {
-    problems.push(`tls-client-cert: ${values.tlsClientCert} needs tls-ca, which says who signs`);
+  const web = values.control.find((url) => url.scheme === 'https');
+  if (web !== undefined && (values.controlCert === undefined || values.controlKey === undefined)) {
+    problems.push(`control: ${showWebUrl(web)} needs control-cert and control-key`);
+  }
+  if ((values.controlCert === undefined) !== (values.controlKey === undefined)) {
+    problems.push('control-cert and control-key go together: only one of them is set');
   }
   const wide = values.listen.find((url) => !isLoopback(url.host));
   if (values.open && !values.openToNetwork && wide !== undefined) {

@@ -7,6 +7,7 @@ import { createHash, createPrivateKey, type KeyObject, X509Certificate } from 'n
 import { readFile } from 'node:fs/promises';
 import type { SecureContextOptions } from 'node:tls';
 import { Fault } from '#base';
+import { TICKET_SECONDS } from './ticket-keys.ts';
 
 export type ClientCertificates = 'off' | 'optional' | 'required';
 
@@ -15,14 +16,33 @@ export interface TlsSettings {
   readonly certificateFile: string;
   /** PEM: the certificate's private key, not encrypted. */
   readonly keyFile: string;
-  /** Whether clients are asked for a certificate; one that does not verify is always refused. */
+  /** Whether clients are asked for a certificate. */
   readonly clientCertificates: ClientCertificates;
-  /** PEM: the authorities that sign client certificates. Required unless these are off. */
+  /**
+   * PEM: the listener's own authorities. A certificate that they did not sign is refused, unless
+   * the `CertificateDirectory` may know its issuer. Without this file any certificate passes the
+   * door, unverified, and CONNECT decides.
+   */
   readonly clientAuthorityFile?: string;
+}
+
+/** A server certificate that is not the listener's own; both in PEM. */
+export interface ServerCertificate {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+/** What the owners of instances have registered, as the doors need it; asked on each handshake. */
+export interface CertificateDirectory {
+  /** The same object for as long as nothing changed. `undefined`: use the listener's own. */
+  find(serverName: string): ServerCertificate | undefined;
+  /** An instance may know the issuer of this client certificate. */
+  mayBeRegistered(certificate: X509Certificate): boolean;
 }
 
 export interface LoadedCertificates {
   readonly context: SecureContextOptions & { readonly sessionIdContext: string };
+  readonly certificate: X509Certificate;
   readonly validUntilMs: number;
 }
 
@@ -39,13 +59,18 @@ export async function loadCertificates(settings: TlsSettings): Promise<LoadedCer
     );
   }
   const ca = await readAuthority(settings);
-  const tls: SecureContextOptions = { cert, key, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3' };
   return {
     context: {
-      ...tls,
-      ...(ca === undefined ? {} : { ca }),
+      cert,
+      key,
+      minVersion: 'TLSv1.2',
+      maxVersion: 'TLSv1.3',
+      // None, unlike nothing, keeps out the authorities of the web.
+      ca: ca ?? [],
       sessionIdContext: trustDigest(settings, ca),
+      sessionTimeout: TICKET_SECONDS,
     },
+    certificate,
     validUntilMs: certificate.validToDate.getTime(),
   };
 }
@@ -65,9 +90,7 @@ function trustDigest(settings: TlsSettings, ca: string | undefined): string {
 async function readAuthority(settings: TlsSettings): Promise<string | undefined> {
   if (settings.clientCertificates === 'off') return undefined;
   const file = settings.clientAuthorityFile;
-  if (file === undefined) {
-    throw new Fault('unspecified', 'client certificates need an authority file to verify them by');
-  }
+  if (file === undefined) return undefined;
   const ca = await read('client authority', file);
   parse('client authority', file, ca);
   return ca;

@@ -24,6 +24,7 @@ export interface PeerHints {
   readonly port: number | undefined;
   readonly serverName: string | undefined;
   readonly certificate: Uint8Array | undefined;
+  readonly certificateVerified: boolean;
 }
 
 /** Who is at the other end of a socket, read once: a closed socket no longer knows. */
@@ -34,6 +35,7 @@ export class SocketPeer implements Peer {
   readonly listener: string;
   readonly serverName: string | undefined;
   readonly certificate: Uint8Array | undefined;
+  readonly certificateVerified: boolean;
 
   constructor(door: Door, socket: Socket, hints: PeerHints | undefined) {
     this.transport = door.kind;
@@ -42,6 +44,7 @@ export class SocketPeer implements Peer {
     this.listener = door.url;
     this.serverName = hints?.serverName;
     this.certificate = hints?.certificate;
+    this.certificateVerified = hints?.certificateVerified ?? false;
   }
 }
 

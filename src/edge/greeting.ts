@@ -33,6 +33,7 @@ export class Greeting extends Timer implements PeerHints {
   port: number | undefined = undefined;
   serverName: string | undefined = undefined;
   certificate: Uint8Array | undefined = undefined;
+  certificateVerified = false;
   #noted = false;
 
   constructor(door: Door, raw: Socket) {

@@ -8,13 +8,14 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { type Clock, Fault, type Log, type Random, type TimerWheel } from '#base';
 import type { Doorkeeper } from '#broker';
 import type { SocketLimit } from './admission.ts';
-import type { TlsSettings } from './certificates.ts';
+import type { CertificateDirectory, TlsSettings } from './certificates.ts';
 import { attachConnection, Connection } from './connection.ts';
 import type { Door } from './door.ts';
 import { Greeting, type NextStage } from './greeting.ts';
 import { formatListenerUrl, type ListenerUrl, parseListenerUrl } from './listener-url.ts';
 import { type EdgeMetrics, silentEdgeMetrics } from './metrics.ts';
 import { createProxyStage } from './proxy.ts';
+import { createTicketKeys, type TicketKeys } from './ticket-keys.ts';
 import { openTlsStage, type TlsStage } from './tls.ts';
 import { createWebSocketStage } from './websocket.ts';
 
@@ -31,6 +32,10 @@ export interface ListenerOptions {
   readonly metrics?: EdgeMetrics;
   /** Required for `mqtts` and `wss`. */
   readonly tls?: TlsSettings;
+  /** Certificates that owners of instances have registered, for servers and for clients. */
+  readonly certificates?: CertificateDirectory;
+  /** Shared by all listeners of the process; without them the listener makes its own. */
+  readonly ticketKeys?: TicketKeys;
   /** A PROXY protocol header (v1 or v2) must come before anything else. */
   readonly proxyProtocol?: boolean;
   /** Connections the system may hold until we accept them. */
@@ -79,7 +84,10 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   return {
     url: formatListenerUrl(url, port),
     reloadCertificates: async () => (tls === undefined ? true : await tls.reload()),
-    close: () => void server.close(),
+    close: () => {
+      server.close();
+      tls?.close();
+    },
   };
 }
 
@@ -104,8 +112,21 @@ async function openTls(
   door: Door,
 ): Promise<TlsStage | undefined> {
   if (url.kind !== 'tls' && url.kind !== 'wss') return undefined;
-  if (options.tls !== undefined) return await openTlsStage(options.tls, door, options.random);
-  throw new Fault('unspecified', `cannot listen on ${options.url}: no certificate is configured`);
+  const { tls: settings, certificates: directory, ticketKeys } = options;
+  if (settings === undefined) {
+    throw new Fault('unspecified', `cannot listen on ${options.url}: no certificate is configured`);
+  }
+  if (ticketKeys !== undefined)
+    return await openTlsStage({ settings, door, ticketKeys, directory });
+  const ownKeys = createTicketKeys(options);
+  const stage = await openTlsStage({ settings, door, ticketKeys: ownKeys, directory });
+  return {
+    ...stage,
+    close: () => {
+      stage.close();
+      ownKeys.close();
+    },
+  };
 }
 
 function createAccept(

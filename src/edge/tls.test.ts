@@ -236,10 +236,6 @@ describe('certificates', () => {
         `private key ${other.keyFile} does not belong to certificate ${server.certificateFile}`,
       ],
       [
-        { clientCertificates: 'required' },
-        'client certificates need an authority file to verify them by',
-      ],
-      [
         { clientCertificates: 'optional', clientAuthorityFile: text },
         `client authority file ${text}: not a PEM certificate`,
       ],

@@ -2,38 +2,55 @@
  * TLS 1.2 and 1.3 in front of MQTT or HTTP, with or without client certificates.
  *
  * The `tls.Server` never listens: raw sockets are handed to it, so that a PROXY header can come
- * first. Verification is asked for but not left to it, so that a refusal can be counted.
+ * first. Verification is asked for but not left to it: a refusal shall be counted, and a
+ * certificate that only an instance can judge goes on to CONNECT.
  */
+import type { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
-import { Fault, type Random } from '#base';
-import { type LoadedCertificates, loadCertificates, type TlsSettings } from './certificates.ts';
+import { createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls';
+import { Fault } from '#base';
+import {
+  type CertificateDirectory,
+  type LoadedCertificates,
+  loadCertificates,
+  type TlsSettings,
+} from './certificates.ts';
 import type { Door } from './door.ts';
 import { type Greeting, greetingOf, type NextStage, tieGreeting } from './greeting.ts';
-
-const TICKET_KEY_BYTES = 48;
+import { createServerContexts } from './server-contexts.ts';
+import type { TicketKeys } from './ticket-keys.ts';
 
 export interface TlsStage {
   /** The stage that does the handshake and goes on with `next`. */
   before(next: NextStage): NextStage;
   reload(): Promise<boolean>;
+  close(): void;
+}
+
+export interface TlsStageOptions {
+  readonly settings: TlsSettings;
+  readonly door: Door;
+  readonly ticketKeys: TicketKeys;
+  readonly directory: CertificateDirectory | undefined;
 }
 
 /** Rejects with a `Fault` that names the file when a certificate or key will not do. */
-export async function openTlsStage(
-  settings: TlsSettings,
-  door: Door,
-  random: Random,
-): Promise<TlsStage> {
+export async function openTlsStage(options: TlsStageOptions): Promise<TlsStage> {
+  const { settings, door, ticketKeys } = options;
   const loaded = await loadCertificates(settings);
-  const server = createTlsServer(settings, loaded, random);
+  const contexts = createServerContexts(options.directory, loaded, door);
+  const server = createTlsServer(settings, loaded, ticketKeys.current, contexts.find);
+  const stop = ticketKeys.onChange((key) => server.setTicketKeys(key));
   warnWhenExpired(settings, loaded, door);
   return {
-    before: (next) => createStage(server, settings, next),
+    before: (next) => createStage(server, options, next),
     reload: async () => {
       try {
         const fresh = await loadCertificates(settings);
         server.setSecureContext(fresh.context);
+        // A new context comes with a ticket key of its own.
+        server.setTicketKeys(ticketKeys.current);
+        contexts.renew(fresh);
         warnWhenExpired(settings, fresh, door);
         door.log.info('certificates reloaded', { listener: door.url });
         return true;
@@ -45,20 +62,23 @@ export async function openTlsStage(
         return false;
       }
     },
+    close: stop,
   };
 }
 
 function createTlsServer(
   settings: TlsSettings,
   loaded: LoadedCertificates,
-  random: Random,
+  ticketKeys: Buffer,
+  findContext: (serverName: string) => SecureContext | undefined,
 ): Server {
   try {
     return createServer({
       ...loaded.context,
       requestCert: settings.clientCertificates !== 'off',
       rejectUnauthorized: false,
-      ticketKeys: Buffer.from(random.bytes(TICKET_KEY_BYTES)),
+      ticketKeys,
+      SNICallback: (serverName, answer) => answer(null, findContext(serverName)),
     });
   } catch (cause) {
     // What our own checks let through: a key too weak, a chain that does not parse.
@@ -68,14 +88,14 @@ function createTlsServer(
   }
 }
 
-function createStage(server: Server, settings: TlsSettings, next: NextStage): NextStage {
+function createStage(server: Server, options: TlsStageOptions, next: NextStage): NextStage {
   server.on('secureConnection', (socket) => {
     const greeting = greetingBelow(socket);
     if (greeting === undefined) {
       socket.destroy(); // its deadline passed in this very turn
       return;
     }
-    if (!learnCertificate(greeting, socket, settings)) return;
+    if (!learnCertificate(greeting, socket, options)) return;
     const name: string | false | null = socket.servername;
     if (typeof name === 'string' && name !== '') greeting.serverName = name.toLowerCase();
     next(greeting, socket);
@@ -90,21 +110,40 @@ function createStage(server: Server, settings: TlsSettings, next: NextStage): Ne
   };
 }
 
-/** False, and closed, where the client's certificate is missing or not signed by our authority. */
-function learnCertificate(greeting: Greeting, socket: TLSSocket, settings: TlsSettings): boolean {
+/** False, and closed, where the client's certificate is missing or nobody's here. */
+function learnCertificate(
+  greeting: Greeting,
+  socket: TLSSocket,
+  { settings, directory }: TlsStageOptions,
+): boolean {
   if (settings.clientCertificates === 'off') return true;
+  // A resumed session has it from its ticket, which only we can read.
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) {
     if (settings.clientCertificates === 'optional') return true;
     greeting.refuse('clientCertificate', 'none was sent');
     return false;
   }
-  if (!socket.authorized) {
-    greeting.refuse('clientCertificate', String(socket.authorizationError));
-    return false;
+  const verified = socket.authorized && isValidNow(certificate, greeting.door);
+  if (!verified && settings.clientAuthorityFile !== undefined) {
+    if (directory?.mayBeRegistered(certificate) !== true) {
+      greeting.refuse('clientCertificate', whyNot(socket));
+      return false;
+    }
   }
   greeting.certificate = certificate.raw;
+  greeting.certificateVerified = verified;
   return true;
+}
+
+/** A ticket keeps what was found at the first handshake, and the certificate may have ended. */
+function isValidNow(certificate: X509Certificate, door: Door): boolean {
+  const nowMs = door.clock.nowMs();
+  return certificate.validFromDate.getTime() <= nowMs && nowMs <= certificate.validToDate.getTime();
+}
+
+function whyNot(socket: TLSSocket): string {
+  return socket.authorized ? 'CERT_HAS_EXPIRED' : String(socket.authorizationError);
 }
 
 /** `_parent` is the socket a TLS socket was made over; there is no public way to ask. */

@@ -1,18 +1,143 @@
 /** Who is calling, and what may they do. */
+export { createAccessKeyWay } from './access-key.ts';
+export {
+  type FoundKey,
+  type KeyChange,
+  type KeyListener,
+  MAIN_ACCOUNT_ID,
+} from './account-book.ts';
 export {
   type AccessKey,
-  createAccessKeyAuthenticator,
-  createFirstAccessKey,
-} from './access-key.ts';
+  type AccessKeySummary,
+  type Account,
+  Accounts,
+  type AccountsOptions,
+  type AdminKey,
+  openAccounts,
+  TEMPORARY_SECONDS_MAX,
+} from './accounts.ts';
 export {
+  type AuthenticationWay,
   type Authenticator,
   type Caller,
+  type ConnectAttempt,
   type ConnectRequest,
   type Exchange,
   type ExchangeStep,
   isRefusal,
+  type LiveClient,
   type Permissions,
   type Refusal,
   type Verdict,
 } from './authenticator.ts';
-export { createOpenAuthenticator } from './open-authenticator.ts';
+export {
+  type CertificateGuard,
+  type ChainParts,
+  createAuthenticator,
+  type Doorman,
+  type ExchangeMethod,
+} from './chain.ts';
+export { createOpenWay } from './open-authenticator.ts';
+export {
+  filterCovers,
+  filtersOverlap,
+  isTopicFilter,
+  topicMatches,
+  type TopicRule,
+  TopicRules,
+} from './topic-rules.ts';
+export type { Principal, Rights } from './rights.ts';
+export { createSecretBox, loadSecretKey, type SecretBox } from './secret-box.ts';
+export { createSignatureWay } from './signature.ts';
+export { TEMPORARY_PREFIX, type TemporaryKey } from './temporary-key.ts';
+export { type ParsedUserName, parseUserName, type UserNameMode } from './user-name.ts';
+export { createDeviceCredentialWay } from './device-credential-authenticator.ts';
+export {
+  DEVICE_CREDENTIAL_TABLES,
+  type DeviceCredential,
+  type DeviceCredentials,
+  type DevicePage,
+  type DevicePageRequest,
+  openDeviceCredentials,
+} from './device-credentials.ts';
+export { createTokenWay } from './token-authenticator.ts';
+export { TokenNotices } from './token-notices.ts';
+export { TOKEN_TABLES } from './token-revocations.ts';
+export {
+  openTokens,
+  type Token,
+  TOKEN_CHARS_MAX,
+  type TokenApplication,
+  type TokenFlaw,
+  type Tokens,
+  type TokenType,
+} from './tokens.ts';
+export {
+  type AddressGate,
+  type AddressList,
+  type AddressSettings,
+  compileAddressList,
+  createAddressGate,
+  parseAddressSettings,
+} from './address-list.ts';
+export {
+  BAN_SETTINGS,
+  type Ban,
+  type BanReason,
+  type BanSettings,
+  type Bans,
+  type BanTarget,
+  createBans,
+} from './bans.ts';
+export { type CustomAuth, openCustomAuth } from './custom-auth.ts';
+export { createCustomAuthWay } from './custom-authenticator.ts';
+export { type FieldFlaw, identityFlaw, permissionFlaw } from './custom-flaws.ts';
+export {
+  CUSTOM_AUTH_TABLES,
+  type CustomIdentity,
+  type CustomPermission,
+  type IdentityKey,
+  type PermissionKey,
+} from './custom-records.ts';
+export type { RecordPage } from './record-page.ts';
+export type { AuthorityRegistration, AuthorityVerdict } from './authority-registration.ts';
+export {
+  type CertificateIdentity,
+  type CertificateSettings,
+  parseCertificateSettings,
+} from './certificate-check.ts';
+export {
+  type AuthorityRecord,
+  CERTIFICATE_TABLES,
+  type CertificatePage,
+  type Certificates,
+  createCertificateWay,
+  type DeviceRecord,
+  openCertificates,
+} from './certificates.ts';
+export type { DeviceKey } from './certificate-store.ts';
+export type {
+  ServerCertificateRecord,
+  ServerCertificates,
+  ServerNames,
+} from './server-certificates.ts';
+export { isSealed, type SealedText, sealText } from './auth-settings.ts';
+export { createHttpWay, type HttpWay, type HttpWayOptions } from './http-auth.ts';
+export { type HttpSettings, readHttpSettings } from './http-settings.ts';
+export { createJwtWay, type JwtWay, type JwtWayOptions } from './jwt.ts';
+export { secretBytes } from './jwt-keys.ts';
+export { type JwtSettings, readJwtSettings } from './jwt-settings.ts';
+export { parseRules } from './permission-rules.ts';
+export { createScramMethod } from './scram.ts';
+export {
+  openScramUsers,
+  SCRAM_ITERATIONS,
+  SCRAM_ITERATIONS_MAX,
+  SCRAM_ITERATIONS_MIN,
+  SCRAM_RULE_COUNT_MAX,
+  SCRAM_USER_TABLE,
+  type ScramUser,
+  type ScramUserChange,
+  type ScramUsers,
+  type ScramUsersOptions,
+} from './scram-users.ts';

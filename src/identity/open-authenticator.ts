@@ -1,16 +1,12 @@
-/** Admits everybody to the default instance: a plain MQTT broker for local use. */
-import { DEFAULT_INSTANCE } from '#instances';
-import type { Authenticator, Caller } from './authenticator.ts';
+/** Admits everybody to one instance: a plain MQTT broker for local use. */
+import type { AuthenticationWay } from './authenticator.ts';
 
-const ANYBODY: Caller = {
-  instance: DEFAULT_INSTANCE,
-  userName: undefined,
-  permissions: undefined,
-};
-
-export function createOpenAuthenticator(): Authenticator {
+/** Only for that instance; whoever wants another proves who they are. */
+export function createOpenWay(instanceId: string): AuthenticationWay {
   return {
-    authenticate: ({ userName }) => (userName === undefined ? ANYBODY : { ...ANYBODY, userName }),
-    exchange: () => undefined,
+    authenticate: ({ instance, userName }) =>
+      instance.id === instanceId
+        ? { instance, userName, permissions: undefined, anyClientId: true }
+        : undefined,
   };
 }

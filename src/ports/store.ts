@@ -68,6 +68,6 @@ export interface Table {
 }
 
 export interface Store {
-  /** The table of that name (`[a-z0-9-]+`), made on first use; the same object each time. */
+  /** The table of that name (`[A-Za-z0-9_-]+`), made on first use; the same object each time. */
   table(name: string): Table;
 }

@@ -28,6 +28,9 @@ export class Metrics {
   droppedPacketTooLarge = 0;
   droppedNotAuthorized = 0;
   droppedNoMember = 0;
+  droppedOverLimit = 0;
+  subscriptionsRefused = 0;
+  clientsExpelled = 0;
   slowSubscribersDisconnected = 0;
   cursorsFellOff = 0;
   cursorsLagging = 0;
@@ -67,6 +70,9 @@ export const METRICS: Readonly<Record<keyof Metrics, string>> = {
   droppedPacketTooLarge: "deliveries dropped because they exceed the client's Maximum Packet Size",
   droppedNotAuthorized: 'messages dropped because the publisher may not publish to the topic',
   droppedNoMember: 'messages for a shared group with no member to take them',
+  droppedOverLimit: "messages refused because of the instance's topics or limits",
+  subscriptionsRefused: 'subscriptions refused, for whatever reason',
+  clientsExpelled: 'connections ended because their right to be there ended',
   slowSubscribersDisconnected: 'transient sessions ended because their QoS 1/2 queue was full',
   cursorsFellOff: 'sessions that lost messages to retention before they read them',
   cursorsLagging: 'times a session that was online fell back to reading the log',

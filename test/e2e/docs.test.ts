@@ -2,8 +2,9 @@
  * The documentation does what it says: every shell block of the README and of docs/ is run.
  *
  * A comment before a block tells how: `run`, `run: background` (until the page ends),
- * `run: fails with N`, `file: NAME` (saved for a later block), or `not run: why`. A `text` block
- * after it must appear in what it wrote. Ports, `PID`, `ACCESS_KEY` and `SECRET` are replaced.
+ * `run: instead` (in the background, and what ran there before is stopped), `run: fails with N`,
+ * `file: NAME` (saved for a later block), or `not run: why`. A `text` block after it must appear
+ * in what it wrote. Ports, `PID`, `ACCESS_KEY` and `SECRET` are replaced.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -19,7 +20,7 @@ import { findPahoPython, needs } from '../harness/tool.ts';
 
 const PROJECT = join(import.meta.dirname, '..', '..');
 const BLOCK_MS_MAX = 60_000;
-const PORTS = ['1883', '8883', '8083', '8084'];
+const PORTS = ['1883', '8883', '8083', '8084', '8080', '8443', '9000'];
 
 interface Block {
   readonly line: number;
@@ -77,6 +78,7 @@ class Page {
       PATH: [bin, process.env['PATH'], '/usr/sbin'].join(delimiter),
       TERNMQ_URL: `mqtt://127.0.0.1:${ports.get('1883')}`,
       TERNMQ_LISTEN: `mqtt://127.0.0.1:${ports.get('1883')}`,
+      XDG_CONFIG_HOME: directory, // the page's own profile
     };
   }
 
@@ -97,8 +99,8 @@ class Page {
     const background = this.#spawn(`exec ${block.text.replace(/^npm ci && /, '')}`);
     this.#running.push(background);
     const { child, output } = background;
-    if (/\bternmq\b|npm start/.test(block.text)) {
-      await this.#until(background, () => /ternmq ready|subscribed to/.test(output()));
+    if (/\bternmq\b|npm start|\bnode\b/.test(block.text)) {
+      await this.#until(background, () => /ternmq ready|subscribed to|listening/.test(output()));
     }
     const key = /(ak-[0-9a-f]+)\s+password\s+(\S+)/.exec(output());
     if (key !== null) {
@@ -113,7 +115,7 @@ class Page {
   }
 
   async end(): Promise<void> {
-    for (const { child } of this.#running.reverse()) {
+    for (const { child } of this.#running.splice(0).reverse()) {
       if (child.exitCode !== null || child.signalCode !== null) continue;
       child.kill('SIGTERM');
       await once(child, 'close');
@@ -203,7 +205,8 @@ for (const path of pages) {
       assert.ok(how !== undefined, `${path}:${line}: say how this block is run`);
       if (/^not run: ./.test(how)) continue;
       await t.test(`line ${line}`, toolsOf(block), async () => {
-        if (how === 'run: background') later.push([line, await page.start(block)]);
+        if (how === 'run: instead') await page.end();
+        if (/^run: (background|instead)$/.test(how)) later.push([line, await page.start(block)]);
         else if (how === 'run') await page.run(block, 0);
         else await page.run(block, Number(/^run: fails with (\d+)$/.exec(how)![1]));
       });

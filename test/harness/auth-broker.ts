@@ -8,8 +8,8 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { after, before, type TestContext } from 'node:test';
 import { FAULTS, type FaultCode } from '#base';
 import type { Broker } from '#broker';
-import type { Authenticator, ConnectRequest, Exchange, Refusal, Verdict } from '#identity';
-import { DEFAULT_INSTANCE } from '#instances';
+import type { Authenticator, ConnectAttempt, Exchange, Refusal, Verdict } from '#identity';
+import { DEFAULT_INSTANCE_ID, type Instances } from '#instances';
 import { openLocalBroker, openLocalDoor } from './local-broker.ts';
 
 /** The one method it knows. */
@@ -33,13 +33,13 @@ export interface Whims {
   forbidden?: string | undefined;
 }
 
-function welcome(request: ConnectRequest, whims: Whims): Verdict {
+function welcome(instances: Instances, request: ConnectAttempt, whims: Whims): Verdict {
   const { forbidden, assignedClientId } = whims;
   const allowed = (text: string): boolean => forbidden === undefined || !text.startsWith(forbidden);
   return {
-    instance: DEFAULT_INSTANCE,
+    instance: instances.find(DEFAULT_INSTANCE_ID)!,
     userName: request.userName,
-    permissions: { mayPublish: allowed, maySubscribe: allowed },
+    permissions: { version: 0, mayPublish: allowed, maySubscribe: allowed },
     ...(assignedClientId !== undefined && { assignedClientId }),
   };
 }
@@ -48,7 +48,7 @@ function welcome(request: ConnectRequest, whims: Whims): Verdict {
  * Client: nonce A. Broker: nonce B and its proof over A. Client: its proof over B, after which the
  * broker asks for one more word, and takes "sure". Odd steps answer later, even ones at once.
  */
-function createExchange(request: ConnectRequest, whims: Whims): Exchange {
+function createExchange(instances: Instances, request: ConnectAttempt, whims: Whims): Exchange {
   const nonce = randomBytes(16);
   const bad: Refusal = whims.badProof ?? { refused: 'notAuthorized', detail: 'the proof fails' };
   let round = 0;
@@ -68,14 +68,18 @@ function createExchange(request: ConnectRequest, whims: Whims): Exchange {
       const sure = Buffer.from(data ?? '').toString() === 'sure';
       return Promise.resolve(
         sure
-          ? { verdict: welcome(request, whims), data: Buffer.from('welcome') }
+          ? { verdict: welcome(instances, request, whims), data: Buffer.from('welcome') }
           : { verdict: bad },
       );
     },
   };
 }
 
-function createAuthenticator(whims: Whims, requests: ConnectRequest[]): Authenticator {
+function createAuthenticator(
+  instances: Instances,
+  whims: Whims,
+  requests: ConnectAttempt[],
+): Authenticator {
   return {
     authenticate: async (request) => {
       requests.push(request);
@@ -88,9 +92,10 @@ function createAuthenticator(whims: Whims, requests: ConnectRequest[]): Authenti
         return { refused, detail, ...(moved && { serverReference: 'other.example:1883' }) };
       }
       if (userName === 'throw') throw new Error('the directory is away');
-      return welcome(request, whims);
+      return welcome(instances, request, whims);
     },
-    exchange: (method, request) => (method === METHOD ? createExchange(request, whims) : undefined),
+    exchange: (method, request) =>
+      method === METHOD ? createExchange(instances, request, whims) : undefined,
   };
 }
 
@@ -99,7 +104,7 @@ export interface AuthBroker {
   readonly broker: Broker;
   readonly port: number;
   /** What plain authentication was asked so far. */
-  readonly requests: readonly ConnectRequest[];
+  readonly requests: readonly ConnectAttempt[];
   /** Sets whims until the test ends. */
   wish(t: TestContext, wishes: Whims): void;
 }
@@ -107,14 +112,16 @@ export interface AuthBroker {
 /** Call once at the top of a test file. */
 export function authBroker(): AuthBroker {
   const whims: Whims = {};
-  const requests: ConnectRequest[] = [];
+  const requests: ConnectAttempt[] = [];
   const cleanUps: (() => void | Promise<void>)[] = [];
   const scope = { after: (cleanUp: () => void | Promise<void>) => void cleanUps.unshift(cleanUp) };
   let broker: Broker | undefined;
   let port = 0;
 
   before(async () => {
-    broker = await openLocalBroker(scope, { authenticator: createAuthenticator(whims, requests) });
+    broker = await openLocalBroker(scope, {
+      authenticator: (instances) => createAuthenticator(instances, whims, requests),
+    });
     port = await openLocalDoor(scope, broker);
   });
   after(async () => {

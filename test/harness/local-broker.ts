@@ -6,16 +6,28 @@ import { openMemoryEngine } from '#adapters/memory';
 import { type Clock, type Random, silentLog, systemClock, systemRandom, TimerWheel } from '#base';
 import { type Broker, DEFAULT_LIMITS, type Limits, openBroker } from '#broker';
 import { openListener, SocketLimit } from '#edge';
-import { type Authenticator, createOpenAuthenticator } from '#identity';
+import type { Authenticator } from '#identity';
+import { DEFAULT_INSTANCE_ID, type Instances, openInstances } from '#instances';
 import type { Engine } from '#ports';
 import { Metrics } from '#telemetry';
 
 export interface LocalBrokerOptions {
-  readonly authenticator?: Authenticator;
+  readonly authenticator?: (instances: Instances) => Authenticator;
   readonly limits?: Partial<Limits>;
   readonly clock?: Clock;
   readonly random?: Random;
   readonly engine?: Engine;
+}
+
+function admitEverybody(instances: Instances): Authenticator {
+  return {
+    authenticate: ({ userName }) => ({
+      instance: instances.find(DEFAULT_INSTANCE_ID)!,
+      userName,
+      permissions: undefined,
+    }),
+    exchange: () => undefined,
+  };
 }
 
 /** Opens a broker that ends with the test. */
@@ -25,17 +37,30 @@ export async function openLocalBroker(
 ): Promise<Broker> {
   const clock = options.clock ?? systemClock;
   const engine = options.engine ?? openMemoryEngine({ clock });
+  const random = options.random ?? systemRandom;
+  const instances = await openInstances({
+    store: engine.store,
+    clock,
+    random,
+    log: silentLog,
+    defaultId: DEFAULT_INSTANCE_ID,
+    openDefault: true,
+  });
   const broker = await openBroker({
     engine,
     clock,
-    random: options.random ?? systemRandom,
+    random,
     log: silentLog,
     metrics: new Metrics(),
-    authenticator: options.authenticator ?? createOpenAuthenticator(),
+    instances,
+    defaultInstanceId: DEFAULT_INSTANCE_ID,
+    authenticator: options.authenticator?.(instances) ?? admitEverybody(instances),
     limits: { ...DEFAULT_LIMITS, ...options.limits },
+    retention: { ageMs: 3 * 86_400_000, bytesMax: 1024 ** 3, countMax: 1_000_000 },
   });
   scope.after(async () => {
     await broker.close();
+    instances.close();
     await engine.close();
   });
   return broker;

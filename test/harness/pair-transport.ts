@@ -15,6 +15,7 @@ const PEER: Peer = {
   listener: 'mqtt://127.0.0.1:1883',
   serverName: undefined,
   certificate: undefined,
+  certificateVerified: false,
 };
 
 /** What the client holds; `destroy` is a connection that breaks. */

@@ -6,6 +6,7 @@
  * was skipped, and with CI=true a skip is a failure.
  */
 import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 
 const HOW_TO_GET: Readonly<Record<string, string>> = {
   mosquitto: 'apt-get install mosquitto',
@@ -13,6 +14,10 @@ const HOW_TO_GET: Readonly<Record<string, string>> = {
   mosquitto_sub: 'apt-get install mosquitto-clients',
   openssl: 'apt-get install openssl',
   'python3-paho': 'apt-get install python3 python3-paho-mqtt',
+  'python-sdk':
+    'python3 -m venv .cache/python-sdk && ' +
+    '.cache/python-sdk/bin/pip install -r test/e2e/sdk-python.txt, ' +
+    'or name a Python that has them in TERNMQ_TEST_PYTHON',
 };
 
 /** The Python that can `import paho.mqtt`, or `undefined`. */
@@ -20,6 +25,16 @@ export function findPahoPython(): string | undefined {
   return ['python3', '/usr/bin/python3'].find(
     (python) => spawnSync(python, ['-c', 'import paho.mqtt.client']).status === 0,
   );
+}
+
+/** The Python that can `import` the vendor's SDK, or `undefined`. */
+export function findSdkPython(): string | undefined {
+  const own = join(import.meta.dirname, '..', '..', '.cache', 'python-sdk', 'bin', 'python');
+  return [process.env['TERNMQ_TEST_PYTHON'], own]
+    .filter((python) => python !== undefined)
+    .find(
+      (python) => spawnSync(python, ['-c', 'import alibabacloud_onsmqtt20200420']).status === 0,
+    );
 }
 
 /** Test options: skipped, with the reason, where one of the programs is absent. */
@@ -32,5 +47,6 @@ export function needs(...tools: readonly string[]): { readonly skip?: string } {
 
 function isThere(tool: string): boolean {
   if (tool === 'python3-paho') return findPahoPython() !== undefined;
+  if (tool === 'python-sdk') return findSdkPython() !== undefined;
   return spawnSync('sh', ['-c', `command -v ${tool} || test -x /usr/sbin/${tool}`]).status === 0;
 }

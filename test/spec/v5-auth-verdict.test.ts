@@ -92,7 +92,7 @@ test('a broker that shuts down says to who is still at the door what CONNACK can
     },
     exchange: () => undefined,
   };
-  const broker = await openLocalBroker(t, { authenticator: never });
+  const broker = await openLocalBroker(t, { authenticator: () => never });
   const port = await openLocalDoor(t, broker);
   const modern = await openClient(t, port);
   modern.sendConnect({ clientId: unique('c') });

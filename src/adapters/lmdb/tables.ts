@@ -68,7 +68,7 @@ export class LmdbStore implements Store {
 
   /** A table known from before (`named`) or new. */
   restore(name: string, number: number, named: boolean): LmdbTable {
-    assert(/^[a-z0-9-]+$/.test(name), 'a table name is lower case');
+    assert(/^[A-Za-z0-9_-]+$/.test(name), 'letters, digits, _ and - name a table');
     let table = this.#tables.get(name);
     if (table === undefined) {
       table = new LmdbTable(this, name, number);

@@ -21,7 +21,7 @@ export class MemoryStore implements Store {
   }
 
   table(name: string): Table {
-    assert(/^[a-z0-9-]+$/.test(name), 'a table name is lower case');
+    assert(/^[A-Za-z0-9_-]+$/.test(name), 'letters, digits, _ and - name a table');
     let table = this.#tables.get(name);
     if (table === undefined) {
       table = new MemoryTable(this.#turn);

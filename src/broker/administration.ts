@@ -1,0 +1,105 @@
+/**
+ * What an administrator may do to the broker: send a message, look at sessions, end connections.
+ * The control door calls it; everything is by instance, and an unknown instance is a Fault.
+ */
+import { Fault, type FaultCode } from '#base';
+import type { Broker } from './broker.ts';
+import type { InstanceSpace } from './instance-space.ts';
+import { KeptMessage } from './kept-message.ts';
+import { isMailbox } from './mailbox.ts';
+import { publishMessage } from './publish.ts';
+
+const NO_BYTES = Buffer.alloc(0);
+const MESSAGE_ID_BYTES = 16;
+
+/** A client's session, online or not. */
+export interface SessionView {
+  readonly online: boolean;
+  readonly address: string | undefined;
+  readonly subscriptions: readonly { readonly filter: string; readonly qos: 0 | 1 | 2 }[];
+}
+
+export class Administration {
+  readonly #broker: Broker;
+
+  constructor(broker: Broker) {
+    this.#broker = broker;
+  }
+
+  /**
+   * Publishes at QoS 1; answers the message's identifier, 32 upper-case hex digits, once the
+   * message is on disk for everybody durable who must get it.
+   */
+  async sendMessage(instanceId: string, topic: string, payload: Uint8Array): Promise<string> {
+    const broker = this.#broker;
+    const space = this.#space(instanceId);
+    const entry = space.topics.entry(topic);
+    const fault = entry.reserved
+      ? 'notAuthorized'
+      : space.guard.publish(entry, payload.length, 1, false);
+    if (fault !== undefined) throw new Fault(fault);
+    const id = Buffer.from(broker.random.bytes(MESSAGE_ID_BYTES)).toString('hex').toUpperCase();
+    const message = new KeptMessage(
+      topic,
+      Buffer.from(topic),
+      Buffer.from(payload),
+      NO_BYTES,
+      1,
+      false,
+      '',
+      broker.clock.nowMs(),
+      0,
+    );
+    await new Promise<void>((resolve, reject) => {
+      const settle = (refused: Fault | undefined): void =>
+        refused === undefined ? resolve() : reject(refused);
+      publishMessage(space, message, { settle });
+    });
+    return id;
+  }
+
+  isOnline(instanceId: string, clientId: string): boolean {
+    return this.#space(instanceId).online.has(clientId);
+  }
+
+  /** `undefined`: the client has no session. */
+  async sessionState(instanceId: string, clientId: string): Promise<SessionView | undefined> {
+    const space = this.#space(instanceId);
+    const session = space.online.get(clientId);
+    if (session !== undefined) {
+      const held = [...session.subscriptions.values()];
+      const subscriptions = held
+        .filter(({ text }) => !isMailbox(text))
+        .map(({ text, qos }) => ({ filter: text, qos }));
+      return { online: true, address: session.connection?.transport.peer.address, subscriptions };
+    }
+    const stored = await this.#broker.sessions.read(space.sessionKey(clientId));
+    if (stored === undefined || stored.mailboxOnly === true) return undefined;
+    const subscriptions = stored.subscriptions
+      .filter(({ text }) => !isMailbox(text))
+      .map(({ text, qos }) => ({ filter: text, qos }));
+    return { online: false, address: undefined, subscriptions };
+  }
+
+  /** False: that client is not connected. */
+  closeConnection(
+    instanceId: string,
+    clientId: string,
+    code: FaultCode = 'administrativeAction',
+  ): boolean {
+    const connection = this.#space(instanceId).online.get(clientId)?.connection;
+    if (connection === undefined) return false;
+    this.#broker.disconnect(connection, code);
+    return true;
+  }
+
+  connectionCount(instanceId: string): number {
+    return this.#space(instanceId).online.size;
+  }
+
+  #space(instanceId: string): InstanceSpace {
+    const instance = this.#broker.instances.find(instanceId);
+    if (instance === undefined) throw new Fault('instanceUnknown');
+    return this.#broker.space(instance);
+  }
+}

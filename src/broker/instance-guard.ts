@@ -1,0 +1,121 @@
+/**
+ * What an instance allows beside permissions: its topics, sizes, counts and rates.
+ *
+ * Answers come from the instance's settings in memory. Those that depend on the topic alone are
+ * worked out once per topic and change of the settings.
+ *
+ * @hot
+ */
+import type { FaultCode } from '#base';
+import { ConnectRate, type Instance, MessageRate, messageWeight } from '#instances';
+import type { Qos } from '#wire';
+import type { InstanceSpace } from './instance-space.ts';
+import { receiverOf } from './mailbox.ts';
+import type { Session } from './session.ts';
+import type { TopicEntry } from './topic-cache.ts';
+
+export class InstanceGuard {
+  readonly #space: InstanceSpace;
+  readonly #instance: Instance;
+  readonly #messages: MessageRate;
+  readonly #connects: ConnectRate;
+  #version = -1;
+  #limitsMessages = false;
+
+  constructor(space: InstanceSpace) {
+    this.#space = space;
+    this.#instance = space.instance;
+    const { clock } = space.broker;
+    this.#messages = new MessageRate(space.instance, clock);
+    this.#connects = new ConnectRate(space.instance, clock);
+  }
+
+  /** Client identifiers, groups and parent topics follow the product's rules; P2P works. */
+  get compatible(): boolean {
+    return this.#instance.kind === 'compatible';
+  }
+
+  /** Why nobody more may connect, or `undefined`. */
+  connect(): FaultCode | undefined {
+    if (this.#instance.removed) return 'instanceUnknown';
+    const { connectionCountMax } = this.#instance.limits;
+    if (this.#space.online.size >= connectionCountMax) return 'quotaExceeded';
+    return this.#connects.take() ? undefined : 'connectionRate';
+  }
+
+  /** Why this may not be published, or `undefined`. */
+  publish(
+    entry: TopicEntry,
+    payloadBytes: number,
+    qos: Qos,
+    clean: boolean,
+  ): FaultCode | undefined {
+    const instance = this.#instance;
+    if (this.#version !== instance.version) this.#refresh();
+    if (entry.checkedVersion !== this.#version) {
+      entry.checkedVersion = this.#version;
+      entry.receiver = this.compatible ? receiverOf(entry.topic) : undefined;
+      entry.fault = this.#topicFault(entry.topic);
+    }
+    if (entry.fault !== undefined) return entry.fault;
+    if (payloadBytes > instance.limits.payloadBytesMax) return 'messageTooLarge';
+    if (this.#limitsMessages && !this.#messages.take(messageWeight(qos, clean))) {
+      return 'quotaExceeded';
+    }
+    return undefined;
+  }
+
+  /** Deliveries count as messages as well; those under way are not held back. */
+  delivered(qos: Qos, count: number): void {
+    if (this.#limitsMessages) this.#messages.charge(messageWeight(qos, true) * count);
+  }
+
+  /** Why this filter may not be subscribed to, or `undefined`. `isNew`: not held yet. */
+  subscribe(session: Session, filter: string, isNew: boolean): FaultCode | undefined {
+    const { limits } = this.#instance;
+    if (this.compatible) {
+      const fault = this.#filterFault(filter);
+      if (fault !== undefined) return fault;
+    }
+    if (!isNew) return undefined;
+    if (session.ownSubscriptionCount >= limits.subscriptionsPerClientMax) return 'quotaExceeded';
+    const { tree } = this.#space;
+    if (tree.filterCount >= limits.subscriptionCountMax) return 'quotaExceeded';
+    if (!isWild(filter) || tree.holds(filter)) return undefined;
+    return tree.wildcardCount(filter) >= limits.wildcardsPerTopicMax ? 'quotaExceeded' : undefined;
+  }
+
+  #refresh(): void {
+    this.#version = this.#instance.version;
+    this.#limitsMessages = this.#instance.limits.messagesPerSecondMax !== Number.POSITIVE_INFINITY;
+  }
+
+  #topicFault(topic: string): FaultCode | undefined {
+    if (!this.compatible) {
+      return topic.length > this.#instance.limits.topicCharsMax ? 'topicNameInvalid' : undefined;
+    }
+    const parent = firstLevel(topic);
+    if (!this.#instance.hasParentTopic(parent)) return 'topicUnknown';
+    // The client identifier in a P2P topic has a bound of its own.
+    const receiver = receiverOf(topic);
+    const size = receiver === undefined ? topic.length : parent.length;
+    return size > this.#instance.limits.topicCharsMax ? 'topicNameInvalid' : undefined;
+  }
+
+  #filterFault(filter: string): FaultCode | undefined {
+    const parent = firstLevel(filter);
+    if (parent.startsWith('$')) return undefined; // the server's own: nothing of the instance's
+    if (!this.#instance.hasParentTopic(parent)) return 'topicFilterInvalid';
+    const size = receiverOf(filter) === undefined ? filter.length : parent.length;
+    return size > this.#instance.limits.topicCharsMax ? 'topicFilterInvalid' : undefined;
+  }
+}
+
+function firstLevel(topic: string): string {
+  const end = topic.indexOf('/');
+  return end < 0 ? topic : topic.slice(0, end);
+}
+
+function isWild(filter: string): boolean {
+  return filter.includes('+') || filter.endsWith('#');
+}
