@@ -8,6 +8,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { type Clock, Fault, type Log, type Random, type TimerWheel } from '#base';
 import type { Doorkeeper } from '#broker';
 import type { SocketLimit } from './admission.ts';
+import type { ReadGarbage } from './garbage.ts';
 import type { TlsSettings } from './certificates.ts';
 import { attachConnection, Connection } from './connection.ts';
 import type { Door } from './door.ts';
@@ -28,6 +29,8 @@ export interface ListenerOptions {
   readonly log: Log;
   /** Shared by all listeners of the process. */
   readonly sockets: SocketLimit;
+  /** Shared as well; `undefined`: the collector is left to itself. */
+  readonly garbage?: ReadGarbage;
   readonly metrics?: EdgeMetrics;
   /** Required for `mqtts` and `wss`. */
   readonly tls?: TlsSettings;
@@ -93,6 +96,7 @@ function createDoor(options: ListenerOptions, url: ListenerUrl): Door {
     log: options.log,
     metrics: options.metrics ?? silentEdgeMetrics,
     sockets: options.sockets,
+    garbage: options.garbage,
     handshakeMs: options.handshakeMs ?? 10_000,
     lingerMs: options.lingerMs ?? 5_000,
   };
