@@ -331,6 +331,10 @@ export class Connection extends Timer implements Endpoint, Flushable {
     this.append(packet, 0, packet.length);
   }
 
+  get waitingBytes(): number {
+    return this.#outbox.bytes;
+  }
+
   flush(): void {
     const before = this.congested;
     this.#outbox.flush(this.transport);
