@@ -15,7 +15,7 @@ import { Block, type Connection } from './connection.ts';
 import { deliverQos0, deliverTransient, effectiveQos } from './delivery.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import type { KeptMessage } from './kept-message.ts';
-import { layoutOf, type Publication } from './publication.ts';
+import { layoutOf, type Piece, type Publication } from './publication.ts';
 import type { Route } from './route.ts';
 import type { Session } from './session.ts';
 import { sameBytes, type TopicEntry } from './topic-cache.ts';
@@ -24,13 +24,17 @@ const NO_MATCHING_SUBSCRIBERS = 0x10;
 const NOT_AUTHORIZED = 0x87;
 const PAYLOAD_FORMAT_INVALID = 0x99;
 
-/** One PUBLISH: the packet is `bytes[start..end)`, its variable header begins at `bodyStart`. */
+/**
+ * One PUBLISH: the packet is `bytes[start..end)`, its variable header begins at `bodyStart`. Where
+ * it came in two chunks its payload goes on in `rest`.
+ */
 export function receivePublish(
   connection: Connection,
   bytes: Buffer,
   start: number,
   bodyStart: number,
   end: number,
+  rest?: Piece,
 ): void {
   const { broker } = connection;
   const flags = bytes[start]!;
@@ -63,6 +67,7 @@ export function receivePublish(
   publication.payload = bytes;
   publication.payloadStart = at;
   publication.payloadEnd = end;
+  publication.rest = rest;
   if (view.topicAlias === 0) {
     const layout = layoutOf(connection.version5, qos > 0);
     publication.forward(bytes, start, end, layout, topicEnd);
