@@ -23,11 +23,9 @@ export function receiveCommand(
 ): boolean {
   const { topic } = entry;
   const caller = connection.caller!;
-  const size = publication.payloadEnd - publication.payloadStart;
-  if (size > COMMAND_BYTES_MAX) return false;
+  if (publication.payloadSize > COMMAND_BYTES_MAX) return false;
   if (topic === UPLOAD_TOKEN && caller.upload !== undefined) {
-    const { payload, payloadStart, payloadEnd } = publication;
-    const bytes = Uint8Array.prototype.slice.call(payload, payloadStart, payloadEnd);
+    const bytes = Uint8Array.from(publication.payloadBytes);
     carryOut(connection, publication.qos, packetId, caller.upload(bytes));
     return true;
   }

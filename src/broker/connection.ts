@@ -1,7 +1,7 @@
 /**
  * One client connection: bytes in, cut into packets; frames out, gathered until the turn ends.
  *
- * Packets are handled where they lie in the chunk; only one that straddles two chunks is copied.
+ * Packets are handled where they lie in the chunk; what straddles chunks is a partial packet.
  * While something forbids going on (a CONNECT being decided, subscribers that are behind, a full
  * commit queue, a turn that took long) the rest of the chunk is held and the socket not read.
  *
@@ -14,6 +14,7 @@ import { AckQueue, type PendingAck } from './acks.ts';
 import type { Broker } from './broker.ts';
 import { peekVersion } from './connect-version.ts';
 import { Outbox } from './outbox.ts';
+import { mayComeInTwo, PartialPacket } from './partial-packet.ts';
 import type { Session } from './session.ts';
 import type { TopicEntry } from './topic-cache.ts';
 import type { Endpoint, Transport } from './transport.ts';
@@ -27,8 +28,6 @@ export type ConnectionState = 0 | 1 | 2 | 3;
 export const Block = { connecting: 1, subscribers: 2, commit: 4, turn: 8, output: 16 } as const;
 
 const NO_PACKET = -1;
-/** A packet up to this size is made room for at once. */
-const PARTIAL_ROOM_MIN = 32 * 1024;
 
 export class Connection extends Timer implements Endpoint, Flushable {
   readonly broker: Broker;
@@ -76,9 +75,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
   #blocked = 0;
   #paused = false;
   #lastTick = 0;
-  #partial: Buffer | undefined = undefined;
-  #partialFill = 0;
-  #partialSize = 0;
+  #partial: PartialPacket | undefined = undefined;
   #held: Buffer[] | undefined = undefined;
   #heldOffset = 0;
 
@@ -183,7 +180,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
       if (complete && !this.#sizeAllowed(chunk, at, bodyStart, size)) return packets;
       const end = bodyStart + size;
       if (!complete || end > length) {
-        this.#startPartial(chunk, at, complete ? end - at : 0);
+        this.#startPartial(chunk, at, bodyStart, complete ? end - at : 0);
         break;
       }
       packets++;
@@ -222,57 +219,60 @@ export class Connection extends Timer implements Endpoint, Flushable {
     return false;
   }
 
-  /** Keeps the start of a packet whose rest is still to come. `size` 0: not known yet. */
-  #startPartial(chunk: Buffer, at: number, size: number): void {
-    const rest = chunk.length - at;
+  /** Keeps the start of a packet whose rest is still to come. `size` 0: nor has its length. */
+  #startPartial(chunk: Buffer, at: number, bodyStart: number, size: number): void {
     if (this.state === ConnectionState.fresh && chunk[at] !== 0x10) {
       this.broker.violated(this, 'protocolError', 'the first packet is not CONNECT');
       return;
     }
-    // A large packet gets room for what has come and a little more: what is announced is not
-    // yet believed.
-    const room = size === 0 ? 8 : Math.min(size, Math.max(rest * 2, PARTIAL_ROOM_MIN));
-    const { broker } = this;
-    const bytes = Math.max(room, rest);
-    if (broker.partialBytes + bytes > broker.limits.partialBytesMax) {
-      broker.disconnect(this, 'quotaExceeded', 'too many bytes of unfinished packets');
-      return;
-    }
-    this.#partial = Buffer.allocUnsafeSlow(bytes);
-    chunk.copy(this.#partial, 0, at);
-    this.#partialFill = rest;
-    this.#partialSize = size;
-    broker.partialBytes += bytes;
+    const mayLend =
+      size > 0 &&
+      this.state === ConnectionState.open &&
+      !this.broker.limits.validatePayloadFormat && // which looks at the payload in one piece
+      mayComeInTwo(chunk, at, bodyStart, this.version5);
+    const partial = new PartialPacket(this.broker, chunk, at, size, mayLend);
+    this.#partial = partial;
+    if (!partial.lent) this.#ownPartial(partial, 0);
   }
 
   /** Adds to the unfinished packet; returns where the chunk goes on, or that it was used up. */
   #fillPartial(chunk: Buffer, offset: number): number {
+    const partial = this.#partial!;
     let at = offset;
-    while (this.#partialSize === 0) {
+    while (partial.size === 0) {
       if (at === chunk.length) return NO_PACKET;
-      this.#partial![this.#partialFill++] = chunk[at++]!;
-      if (!this.#readPartialSize()) return NO_PACKET;
+      partial.bytes[partial.fill++] = chunk[at++]!;
+      if (!this.#readPartialSize(partial)) return NO_PACKET;
     }
-    const missing = this.#partialSize - this.#partialFill;
+    const missing = partial.size - partial.fill;
     const usable = Math.min(missing, chunk.length - at);
-    if (!this.#growPartial(this.#partialFill + usable)) return NO_PACKET;
-    chunk.copy(this.#partial!, this.#partialFill, at, at + usable);
-    this.#partialFill += usable;
+    const whole = usable === missing;
+    if (!partial.lent || !whole) {
+      if (!this.#ownPartial(partial, usable)) return NO_PACKET;
+      chunk.copy(partial.bytes, partial.fill, at, at + usable);
+      partial.fill += usable;
+      if (!whole) return NO_PACKET;
+    }
     at += usable;
-    if (usable < missing) return NO_PACKET;
-    const packet = this.#partial!;
     this.#dropPartial();
-    let bodyStart = 1;
-    while (packet[bodyStart]! >= 128) bodyStart++;
+    const { bytes, start, size } = partial;
+    let bodyStart = start + 1;
+    while (bytes[bodyStart]! >= 128) bodyStart++;
+    bodyStart++;
     this.broker.metrics.packetsReceived++;
-    this.broker.receive(this, packet, 0, bodyStart + 1, this.#partialSize);
+    if (partial.lent) {
+      const rest = { bytes: chunk, start: offset, end: at };
+      this.broker.receive(this, bytes, start, bodyStart, bytes.length, rest);
+    } else {
+      this.broker.receive(this, bytes, start, bodyStart, start + size);
+    }
     return at;
   }
 
   /** Looks whether the length is complete by now; false: the connection was closed. */
-  #readPartialSize(): boolean {
-    const bytes = this.#partial!;
-    const last = this.#partialFill - 1;
+  #readPartialSize(partial: PartialPacket): boolean {
+    const { bytes } = partial;
+    const last = partial.fill - 1;
     if (last === 0) return true;
     if (bytes[last]! >= 128) {
       if (last < 4) return true;
@@ -282,28 +282,18 @@ export class Connection extends Timer implements Endpoint, Flushable {
     }
     let size = 0;
     for (let i = last; i >= 1; i--) size = size * 128 + (bytes[i]! & 0x7f);
-    this.#partialSize = this.#partialFill + size;
-    return this.#sizeAllowed(bytes, 0, this.#partialFill, size);
+    partial.size = partial.fill + size;
+    return this.#sizeAllowed(bytes, 0, partial.fill, size);
   }
 
-  #growPartial(fill: number): boolean {
-    const old = this.#partial!;
-    if (fill <= old.length) return true;
-    const size = Math.min(this.#partialSize, Math.max(fill, old.length * 2));
-    const { broker } = this;
-    if (broker.partialBytes + size - old.length > broker.limits.partialBytesMax) {
-      broker.disconnect(this, 'quotaExceeded', 'too many bytes of unfinished packets');
-      return false;
-    }
-    broker.partialBytes += size - old.length;
-    this.#partial = Buffer.allocUnsafeSlow(size);
-    old.copy(this.#partial, 0, 0, this.#partialFill);
-    return true;
+  #ownPartial(partial: PartialPacket, more: number): boolean {
+    if (partial.own(more)) return true;
+    this.broker.disconnect(this, 'quotaExceeded', 'too many bytes of unfinished packets');
+    return false;
   }
 
   #dropPartial(): void {
-    if (this.#partial === undefined) return;
-    this.broker.partialBytes -= this.#partial.length;
+    this.#partial?.drop();
     this.#partial = undefined;
   }
 
@@ -337,6 +327,10 @@ export class Connection extends Timer implements Endpoint, Flushable {
       return;
     }
     this.append(packet, 0, packet.length);
+  }
+
+  get waitingBytes(): number {
+    return this.#outbox.bytes;
   }
 
   flush(): void {

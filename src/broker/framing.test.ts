@@ -241,6 +241,33 @@ describe('CONNECT', () => {
   });
 });
 
+test('a retained message is kept whole, wherever it is cut', async (t) => {
+  const broker = await openLocalBroker(t);
+  for (const version of [4, 5] as const) {
+    const talker = new Ear(broker);
+    talker.stream.write(connect(version, 'talker'));
+    await talker.until((ear) => ear.frames.length === 1);
+    const fields = { cmd: 'publish', topic: 't', payload: 'kept', qos: 0, dup: false };
+    const packet = encode({ ...fields, retain: true }, version);
+    for (let at = 1; at < packet.length; at++) {
+      talker.stream.write(encode({ ...fields, payload: '', retain: true }, version));
+      talker.stream.write(packet.subarray(0, at));
+      talker.stream.write(packet.subarray(at));
+      talker.stream.write(PING);
+      await talker.until((ear) => ear.pingCount() === at);
+
+      const late = new Ear(broker);
+      late.stream.write(connect(version, 'late'));
+      const subscriptions = [{ topic: 't', qos: 0 }];
+      late.stream.write(encode({ cmd: 'subscribe', messageId: 1, subscriptions }, version));
+      await late.until((ear) => ear.frames.length === 3);
+      assert.equal(late.frames[2]!.subarray(-4).toString(), 'kept', `version ${version} at ${at}`);
+      late.stream.destroy();
+    }
+    talker.stream.destroy();
+  }
+});
+
 test('what was said before a violation, and why it is the end, is sent though the socket is full', async (t) => {
   const broker = await openLocalBroker(t);
   const ear = new Ear(broker);

@@ -108,17 +108,31 @@ function propertiesOf(frame: Buffer, qos: Qos): { readonly start: number; readon
   }
 }
 
-/** Takes a frame in as `receivePublish` does; the frame stands somewhere in a chunk. */
-function takeIn(publication: Publication, message: Message, version5: boolean): Buffer {
+/**
+ * Takes a frame in as `receivePublish` does; the frame stands somewhere in a chunk, and the last
+ * `missing` bytes of its payload in the next one.
+ */
+function takeIn(
+  publication: Publication,
+  message: Message,
+  version5: boolean,
+  missing = 0,
+): Buffer {
   const frame = encode(message, version5, message.qos > 0 ? 0x1234 : 0);
   const before = 13;
   const chunk = Buffer.concat([Buffer.alloc(before, 0xee), frame, Buffer.alloc(9, 0xee)]);
+  if (missing > 0) chunk.fill(0xee, before + frame.length - missing);
   publication.begin(message.qos, message.retain);
   publication.topic = message.topic;
   publication.topicBytes = Buffer.from(message.topic);
   publication.payload = chunk;
   publication.payloadEnd = before + frame.length;
   publication.payloadStart = publication.payloadEnd - message.payload.length;
+  publication.payloadEnd -= missing;
+  if (missing > 0) {
+    const bytes = Buffer.concat([Buffer.of(0xee), frame.subarray(-missing), Buffer.of(0xee)]);
+    publication.rest = { bytes, start: 1, end: 1 + missing };
+  }
   if (version5) {
     const { start, end } = propertiesOf(frame, message.qos);
     publication.properties = chunk;
@@ -138,7 +152,7 @@ function allowForwarding(
   while (chunk[at++]! > 127);
   const idOffset = at + 2 + chunk.readUInt16BE(at);
   const layout = layoutOf(version5, message.qos > 0);
-  publication.forward(chunk, 13, chunk.length - 9, layout, idOffset);
+  publication.forward(chunk, 13, publication.payloadEnd, layout, idOffset);
 }
 
 const anyWord = fc.constantFrom('w', 'word', 'é', 'a/b', '\u{1f600}', 'x'.repeat(130));
@@ -183,6 +197,7 @@ const anyCase = anyMessage.chain((message) =>
     copies: anyCopies(message),
     from5: fc.boolean(),
     forwarded: fc.boolean(),
+    missing: fc.oneof(fc.constant(0), fc.nat(message.payload.length)),
   }),
 );
 
@@ -190,8 +205,8 @@ describe('property: one message, any subscribers', () => {
   test('each gets the message in its own layout, forwarded or encoded', () => {
     const publication = new Publication(); // one for all messages, as in the broker
     fc.assert(
-      fc.property(anyCase, ({ message, copies, from5, forwarded }) => {
-        const chunk = takeIn(publication, message, from5);
+      fc.property(anyCase, ({ message, copies, from5, forwarded, missing }) => {
+        const chunk = takeIn(publication, message, from5, missing);
         if (forwarded) allowForwarding(publication, chunk, message, from5);
         const told = from5 ? message : { ...message, properties: {} };
         const sizes: number[] = [];
@@ -218,8 +233,8 @@ describe('property: one message, any subscribers', () => {
   test('copies of its own add identifiers and stand an alias for the topic', () => {
     const publication = new Publication();
     fc.assert(
-      fc.property(anyCase, fc.boolean(), ({ message, copies, from5 }, aliased) => {
-        takeIn(publication, message, from5);
+      fc.property(anyCase, fc.boolean(), ({ message, copies, from5, missing }, aliased) => {
+        takeIn(publication, message, from5, missing);
         const told = from5 ? message : { ...message, properties: {} };
         const extra = Buffer.from(
           aliased ? '0b05 0b8001 230007'.replaceAll(' ', '') : '0b05',
@@ -247,13 +262,14 @@ describe('property: one message, any subscribers', () => {
     const publication = new Publication();
     const replayed = new Publication();
     fc.assert(
-      fc.property(anyCase, fc.nat(10_000), ({ message, copies, from5 }, agoMs) => {
-        const chunk = takeIn(publication, message, from5);
+      fc.property(anyCase, fc.nat(10_000), ({ message, copies, from5, missing }, agoMs) => {
+        const chunk = takeIn(publication, message, from5, missing);
         const seconds = from5 ? message.properties?.messageExpiryInterval : undefined;
         publication.acceptedMs = 1_000_000;
         if (seconds !== undefined) publication.expiresMs = 1_000_000 + seconds * 1_000;
         const kept = publication.keep();
         chunk.fill(0xaa); // the chunk goes back to where it came from
+        publication.rest?.bytes.fill(0xaa);
         const topicBytes = Buffer.from(kept.topic);
 
         replayed.load(kept, topicBytes, 1_000_000 + agoMs);
@@ -296,6 +312,22 @@ describe('memory', () => {
     assert.deepEqual(sink.places, [{ memory: chunk.buffer, offset: chunk.byteOffset + 13 }]);
     assert.equal(chunk[12], 0xee);
     assert.equal(chunk.at(-9), 0xee);
+  });
+
+  test('a frame that came in two chunks is forwarded as it lies in both', () => {
+    const publication = new Publication();
+    const chunk = takeIn(publication, message, true, 2_000);
+    allowForwarding(publication, chunk, message, true);
+    const sink = new Sink();
+
+    publication.copyTo(sink.connection, layoutOf(true, true), 1, 0x4321, false);
+
+    assert.equal(read(sink.bytes, true).messageId, 0x4321);
+    const next = publication.rest!.bytes;
+    assert.deepEqual(sink.places, [
+      { memory: chunk.buffer, offset: chunk.byteOffset + 13 },
+      { memory: next.buffer, offset: next.byteOffset + 1 },
+    ]);
   });
 
   test('a second copy has a head of its own and shares a large payload', () => {

@@ -26,12 +26,21 @@ const SLAB_BYTES = 64 * 1024;
 /** From this payload size on, a copy with its own packet id shares the payload's bytes. */
 const SHARED_PAYLOAD_MIN = 2048;
 
+/** A part of a chunk. */
+export interface Piece {
+  readonly bytes: Buffer;
+  readonly start: number;
+  readonly end: number;
+}
+
 export class Publication {
   topicBytes: Uint8Array = NO_BYTES;
   topic = '';
   payload: Buffer = NO_BYTES;
   payloadStart = 0;
   payloadEnd = 0;
+  /** The payload goes on here where it came in two chunks. */
+  rest: Piece | undefined = undefined;
   /** 5.0 property bytes without topic alias, to be forwarded as they are. */
   properties: Buffer = NO_BYTES;
   propertiesStart = 0;
@@ -67,6 +76,7 @@ export class Publication {
     this.qos = qos;
     this.retain = retain;
     this.dup = false;
+    this.rest = undefined;
     this.properties = NO_BYTES;
     this.propertiesStart = 0;
     this.propertiesEnd = 0;
@@ -112,7 +122,7 @@ export class Publication {
     this.#kept ??= new KeptMessage(
       this.topic,
       this.topicBytes,
-      Buffer.from(this.payload.subarray(this.payloadStart, this.payloadEnd)),
+      this.rest === undefined ? Buffer.from(this.payloadBytes) : this.payloadBytes,
       Buffer.from(this.properties.subarray(this.propertiesStart, this.propertiesEnd)),
       this.qos,
       this.retain,
@@ -123,8 +133,20 @@ export class Publication {
     return this.#kept;
   }
 
+  /** The payload in one piece; valid as long as the chunk. */
   get payloadBytes(): Buffer {
-    return this.payload.subarray(this.payloadStart, this.payloadEnd);
+    const first = this.payload.subarray(this.payloadStart, this.payloadEnd);
+    const { rest } = this;
+    if (rest === undefined) return first;
+    return Buffer.concat([first, rest.bytes.subarray(rest.start, rest.end)]);
+  }
+
+  get payloadSize(): number {
+    return this.payloadEnd - this.payloadStart + this.#restSize;
+  }
+
+  get #restSize(): number {
+    return this.rest === undefined ? 0 : this.rest.end - this.rest.start;
   }
 
   get propertyBytes(): Buffer {
@@ -134,7 +156,8 @@ export class Publication {
   /** Bytes of the frame in that layout. */
   frameSize(layout: Layout): number {
     this.#prepare(layout);
-    return this.#ends[layout] - this.#starts[layout];
+    const rest = layout === this.#sourceLayout ? this.#restSize : 0;
+    return this.#ends[layout] - this.#starts[layout] + rest;
   }
 
   /** Hands one subscriber its copy. `packetId` 0: QoS 0. */
@@ -146,6 +169,21 @@ export class Publication {
     retain: boolean,
   ): void {
     this.#prepare(layout);
+    this.#copyFrame(connection, layout, qos, packetId, retain);
+    const { rest } = this;
+    if (rest !== undefined && layout === this.#sourceLayout) {
+      connection.appendFrame(rest.bytes, rest.start, rest.end);
+    }
+  }
+
+  /** The frame as far as it lies in one piece. */
+  #copyFrame(
+    connection: Connection,
+    layout: Layout,
+    qos: Qos,
+    packetId: number,
+    retain: boolean,
+  ): void {
     const flags = 0x30 | (qos << 1) | (retain ? 1 : 0) | (this.dup ? 8 : 0);
     const buffer = this.#buffers[layout];
     const start = this.#starts[layout];
@@ -185,7 +223,7 @@ export class Publication {
     extra: Uint8Array,
   ): void {
     const propertiesSize = this.propertiesEnd - this.propertiesStart + extra.length;
-    const payloadSize = this.payloadEnd - this.payloadStart;
+    const { payloadSize } = this;
     const bodySize =
       2 +
       topicBytes.length +
@@ -211,6 +249,8 @@ export class Publication {
     assert(at === start + headSize, 'a frame head has the size computed for it');
     connection.append(target, start, at);
     if (payloadSize > 0) connection.append(this.payload, this.payloadStart, this.payloadEnd);
+    const { rest } = this;
+    if (rest !== undefined) connection.append(rest.bytes, rest.start, rest.end);
   }
 
   /** Bytes `copyWith` would send. */
@@ -222,8 +262,7 @@ export class Publication {
       (withId ? 2 : 0) +
       varintSize(propertiesSize) +
       propertiesSize +
-      this.payloadEnd -
-      this.payloadStart;
+      this.payloadSize;
     return 1 + varintSize(bodySize) + bodySize;
   }
 
@@ -246,7 +285,7 @@ export class Publication {
     const withId = (layout & WITH_ID) !== 0;
     const version5 = (layout & FAMILY_5) !== 0;
     const propertiesSize = this.propertiesEnd - this.propertiesStart;
-    const payloadSize = this.payloadEnd - this.payloadStart;
+    const { payloadSize } = this;
     let bodySize = 2 + this.topicBytes.length + payloadSize + (withId ? 2 : 0);
     if (version5) bodySize += varintSize(propertiesSize) + propertiesSize;
     const size = 1 + varintSize(bodySize) + bodySize;
@@ -263,6 +302,8 @@ export class Publication {
       at += this.properties.copy(target, at, this.propertiesStart, this.propertiesEnd);
     }
     at += this.payload.copy(target, at, this.payloadStart, this.payloadEnd);
+    const { rest } = this;
+    if (rest !== undefined) at += rest.bytes.copy(target, at, rest.start, rest.end);
     assert(at === start + size, 'a frame has the size computed for it');
     this.#buffers[layout] = target;
     this.#starts[layout] = start;

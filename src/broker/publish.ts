@@ -18,7 +18,7 @@ import { Block, type Connection } from './connection.ts';
 import { deliverQos0, deliverTransient, effectiveQos } from './delivery.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import type { KeptMessage } from './kept-message.ts';
-import { layoutOf, type Publication } from './publication.ts';
+import { layoutOf, type Piece, type Publication } from './publication.ts';
 import type { Route } from './route.ts';
 import type { Session } from './session.ts';
 import { sameBytes, type TopicEntry } from './topic-cache.ts';
@@ -26,13 +26,17 @@ import { sameBytes, type TopicEntry } from './topic-cache.ts';
 const NO_MATCHING_SUBSCRIBERS = 0x10;
 const QUOTA_EXCEEDED = 0x97;
 
-/** One PUBLISH: the packet is `bytes[start..end)`, its variable header begins at `bodyStart`. */
+/**
+ * One PUBLISH: the packet is `bytes[start..end)`, its variable header begins at `bodyStart`. Where
+ * it came in two chunks its payload goes on in `rest`.
+ */
 export function receivePublish(
   connection: Connection,
   bytes: Buffer,
   start: number,
   bodyStart: number,
   end: number,
+  rest?: Piece,
 ): void {
   const { broker } = connection;
   const flags = bytes[start]!;
@@ -65,6 +69,7 @@ export function receivePublish(
   publication.payload = bytes;
   publication.payloadStart = at;
   publication.payloadEnd = end;
+  publication.rest = rest;
   if (view.topicAlias === 0) {
     const layout = layoutOf(connection.version5, qos > 0);
     publication.forward(bytes, start, end, layout, topicEnd);
@@ -252,8 +257,8 @@ function refusal(
   // What begins with $SYS/ is the server's own to say (4.7.2).
   if (entry.reserved) return 'notAuthorized';
   const session = connection.session!;
-  const payloadBytes = publication.payloadEnd - publication.payloadStart;
-  return session.space.guard.publish(entry, payloadBytes, publication.qos, !session.durable);
+  const { payloadSize, qos } = publication;
+  return session.space.guard.publish(entry, payloadSize, qos, !session.durable);
 }
 
 /** The last topic that was allowed is remembered until permissions change. */

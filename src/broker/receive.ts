@@ -10,6 +10,7 @@ import { PUBCOMP, PUBREL } from './acks.ts';
 import { type Connection, ConnectionState } from './connection.ts';
 import { receiveAuth, receiveConnect } from './handshake.ts';
 import { InflightState } from './inflight.ts';
+import type { Piece } from './publication.ts';
 import { receivePublish } from './publish.ts';
 import type { Session } from './session.ts';
 import { receiveSubscribe, receiveUnsubscribe } from './subscribe.ts';
@@ -18,18 +19,19 @@ const PACKET_ID_NOT_FOUND = 0x92;
 const DISCONNECT_WITH_WILL = 0x04;
 const PINGRESP_BYTES = Buffer.from(PINGRESP);
 
-/** One whole packet: `bytes[start..end)`, its body from `bodyStart`. */
+/** One whole packet: `bytes[start..end)`, its body from `bodyStart`; a PUBLISH may go on in `rest`. */
 export function receive(
   connection: Connection,
   bytes: Buffer,
   start: number,
   bodyStart: number,
   end: number,
+  rest?: Piece,
 ): void {
   const firstByte = bytes[start]!;
   if (connection.state === ConnectionState.open) {
     if (firstByte >> 4 === PacketType.publish) {
-      receivePublish(connection, bytes, start, bodyStart, end);
+      receivePublish(connection, bytes, start, bodyStart, end, rest);
       return;
     }
     if (end - bodyStart === 2 && firstByte >= 0x40 && firstByte < 0x80) {

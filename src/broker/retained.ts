@@ -35,7 +35,7 @@ export class RetainedMessages {
     this.#space.broker.metrics.messagesRetained++;
     this.#snapshots.changed();
     for (const watcher of this.#watchers) watcher.written(publication.topic);
-    const empty = publication.payloadStart === publication.payloadEnd; // [MQTT-3.3.1-7]
+    const empty = publication.payloadSize === 0; // [MQTT-3.3.1-7]
     const value = empty ? undefined : encodeRetained(publication);
     this.#table.write(publication.topic, value, settled);
   }

@@ -16,10 +16,11 @@ class Stage {
     );
   }
 
-  socket(name: string, whileFlushing: () => void = () => {}): Flushable {
+  socket(name: string, whileFlushing: () => void = () => {}, waitingBytes = 100): Flushable {
     return {
       listed: false,
       probeSeen: 0,
+      waitingBytes,
       flush: () => {
         this.events.push(name);
         whileFlushing();
@@ -152,6 +153,34 @@ describe('the end of a turn', () => {
 
     assert.equal(stage.seen(), 'before a b');
     assert.equal(b.listed, false);
+  });
+});
+
+describe('bulk', () => {
+  const large = 40_000;
+
+  test('a socket with much to send does not wait for the end of the turn; others do', () => {
+    const stage = new Stage();
+    const small = stage.socket('small');
+    const bulky = stage.socket('bulky', undefined, large);
+
+    stage.read(9, small, bulky);
+
+    assert.equal(stage.seen(), 'bulky');
+    assert.equal(bulky.listed, false);
+    stage.endTurn();
+    assert.equal(stage.seen(), 'before small');
+  });
+
+  test('where a read went to many sockets, all of them wait', () => {
+    const stage = new Stage();
+    const sockets = ['a', 'b', 'c', 'd', 'e'].map((name) => stage.socket(name, undefined, large));
+
+    stage.read(9, ...sockets);
+
+    assert.equal(stage.seen(), '');
+    stage.endTurn();
+    assert.equal(stage.seen(), 'before a b c d e');
   });
 });
 

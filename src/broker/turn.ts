@@ -13,6 +13,8 @@ export interface Flushable {
   listed: boolean;
   /** Which probe saw it last; for the turn's own use. */
   probeSeen: number;
+  /** Bytes that wait to be flushed. */
+  readonly waitingBytes: number;
   flush(): void;
 }
 
@@ -21,6 +23,9 @@ const PROBE_EVERY = 256;
 const REPEATS_MAX = 0.2;
 /** Packets for each flushed socket below which gathering does not pay. */
 const GATHER_MIN = 1.25;
+/** From this size on gathering more saves nothing, and what was just read is still in the cache. */
+const LARGE_BYTES = 32 * 1024;
+const LOOK_COUNT_MAX = 4;
 
 export class Turn {
   readonly #list: Flushable[] = [];
@@ -48,11 +53,12 @@ export class Turn {
 
   /** Call when a read is handled, with the number of packets it held. */
   readHandled(packets: number): void {
+    if (this.#list.length <= LOOK_COUNT_MAX) this.#flushLarge();
     if (this.#list.length === 0 || this.#scheduled) {
       this.#packets += packets;
       return;
     }
-    if (packets <= 1 && this.#eager && this.#list.length <= 4) {
+    if (packets <= 1 && this.#eager && this.#list.length <= LOOK_COUNT_MAX) {
       this.#flushEagerly();
       return;
     }
@@ -65,6 +71,21 @@ export class Turn {
     if (this.#scheduled) return;
     this.#scheduled = true;
     this.#endOfTurn(this.#run);
+  }
+
+  #flushLarge(): void {
+    const list = this.#list;
+    let kept = 0;
+    for (let i = 0; i < list.length; i++) {
+      const item = list[i]!;
+      if (item.waitingBytes < LARGE_BYTES) {
+        list[kept++] = item;
+        continue;
+      }
+      item.listed = false;
+      item.flush();
+    }
+    list.length = kept;
   }
 
   #flushEagerly(): void {

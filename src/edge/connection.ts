@@ -130,6 +130,7 @@ export class Connection implements Transport {
 
   /** Bytes from the peer. */
   take(chunk: Buffer): void {
+    this.door.garbage?.add(chunk.length);
     if (this.ending) return;
     try {
       this.#endpoint?.data(chunk);

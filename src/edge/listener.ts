@@ -11,6 +11,7 @@ import type { SocketLimit } from './admission.ts';
 import type { CertificateDirectory, TlsSettings } from './certificates.ts';
 import { attachConnection, Connection } from './connection.ts';
 import type { Door } from './door.ts';
+import type { ReadGarbage } from './garbage.ts';
 import { Greeting, type NextStage } from './greeting.ts';
 import { formatListenerUrl, type ListenerUrl, parseListenerUrl } from './listener-url.ts';
 import { type EdgeMetrics, silentEdgeMetrics } from './metrics.ts';
@@ -29,6 +30,8 @@ export interface ListenerOptions {
   readonly log: Log;
   /** Shared by all listeners of the process. */
   readonly sockets: SocketLimit;
+  /** Shared as well; `undefined`: the collector is left to itself. */
+  readonly garbage?: ReadGarbage;
   readonly metrics?: EdgeMetrics;
   /** Required for `mqtts` and `wss`. */
   readonly tls?: TlsSettings;
@@ -101,6 +104,7 @@ function createDoor(options: ListenerOptions, url: ListenerUrl): Door {
     log: options.log,
     metrics: options.metrics ?? silentEdgeMetrics,
     sockets: options.sockets,
+    garbage: options.garbage,
     handshakeMs: options.handshakeMs ?? 10_000,
     lingerMs: options.lingerMs ?? 5_000,
   };

@@ -75,6 +75,9 @@ function limitName(field: string): InstanceLimitName {
 
 function readValue(field: string, value: unknown): number | undefined {
   if (value === null) return undefined;
-  if (typeof value !== 'number') throw new Fault('invalidParameter', `${field} is not a number.`);
+  // JSON writes no infinity, yet 1e309 is read as one, which would be no bound.
+  if (typeof value !== 'number' || !Number.isFinite(value)) {
+    throw new Fault('invalidParameter', `${field} is not a number.`);
+  }
   return value === NO_BOUND ? NONE : value;
 }
