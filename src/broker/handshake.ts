@@ -219,7 +219,7 @@ async function takeStep(
     connection.broker.disconnect(connection, refused, detail, serverReference); // [MQTT-4.12.1-2]
     return;
   }
-  changeCaller(connection, step.verdict);
+  if (!changeCaller(connection, step.verdict)) return;
   const auth = { reasonCode: 0, authenticationMethod, authenticationData: step.data };
   connection.appendPacket(encodeAuth(auth, connection.packetBytesMax));
   connection.broker.turn.schedule();
@@ -227,13 +227,26 @@ async function takeStep(
 }
 
 /** The client has authenticated again, perhaps as somebody who may do less. */
-function changeCaller(connection: Connection, caller: Caller): void {
+function changeCaller(connection: Connection, caller: Caller): boolean {
+  const before = connection.caller!;
+  if (caller.instance !== before.instance || caller.userName !== before.userName) {
+    const detail = 'authenticated as somebody else';
+    connection.broker.disconnect(connection, 'notAuthorized', detail);
+    return false;
+  }
   connection.disconnected?.();
   connection.caller = caller;
   connection.permittedTopic = undefined;
-  const client = new ConnectedClient(connection);
-  connection.disconnected = caller.connected?.(client);
-  client.permissionsChanged();
+  connectCaller(connection, caller);
+  if (!connection.gone) new ConnectedClient(connection).permissionsChanged();
+  return !connection.gone;
+}
+
+/** From here on whoever knows the caller may end the connection, perhaps at once. */
+function connectCaller(connection: Connection, caller: Caller): void {
+  const disconnected = caller.connected?.(new ConnectedClient(connection));
+  if (connection.gone) disconnected?.();
+  else connection.disconnected = disconnected;
 }
 
 async function decide(
@@ -264,10 +277,12 @@ async function establish(
   const { broker } = connection;
   const { limits } = broker;
   const space = broker.space(caller.instance);
-  const full = space.guard.connect();
-  if (full !== undefined) {
+  const { will } = packet;
+  const refused =
+    space.guard.connect(packet.clientId) ?? (will === undefined ? undefined : space.guard.will(will));
+  if (refused !== undefined) {
     broker.metrics.overloadRefusals++;
-    refuseConnect(connection, { refused: full });
+    refuseConnect(connection, { refused });
     return;
   }
   const bounds = caller.instance.limits;
@@ -314,7 +329,7 @@ async function establish(
   if (connection.silenceMs > 0) broker.wheel.schedule(connection, connection.silenceMs);
   broker.log.debug('client connected', { client: clientId, version: connection.version });
   if (connection.authMethod === undefined) connection.connect = undefined;
-  connection.disconnected = caller.connected?.(new ConnectedClient(connection));
+  connectCaller(connection, caller);
   if (connection.gone) return;
   pump(session);
   connection.unblock(Block.connecting);

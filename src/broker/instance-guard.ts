@@ -8,7 +8,7 @@
  */
 import type { FaultCode } from '#base';
 import { ConnectRate, type Instance, MessageRate, messageWeight } from '#instances';
-import type { Qos } from '#wire';
+import type { Qos, Will } from '#wire';
 import type { InstanceSpace } from './instance-space.ts';
 import { receiverOf } from './mailbox.ts';
 import type { Session } from './session.ts';
@@ -35,12 +35,20 @@ export class InstanceGuard {
     return this.#instance.kind === 'compatible';
   }
 
-  /** Why nobody more may connect, or `undefined`. */
-  connect(): FaultCode | undefined {
+  /** Why that client may not connect now, or `undefined`. */
+  connect(clientId: string): FaultCode | undefined {
     if (this.#instance.removed) return 'instanceUnknown';
-    const { connectionCountMax } = this.#instance.limits;
-    if (this.#space.online.size >= connectionCountMax) return 'quotaExceeded';
+    const { online } = this.#space;
+    const full = online.size >= this.#instance.limits.connectionCountMax;
+    if (full && !online.has(clientId)) return 'quotaExceeded'; // else it takes its own place
     return this.#connects.take() ? undefined : 'connectionRate';
+  }
+
+  /** Why a client may not have such a will, or `undefined`. */
+  will({ topic, payload }: Will): FaultCode | undefined {
+    if (topic.startsWith('$SYS/')) return 'notAuthorized'; // the server's own to say
+    if (payload.length > this.#instance.limits.payloadBytesMax) return 'messageTooLarge';
+    return this.#topicFault(topic);
   }
 
   /** Why this may not be published, or `undefined`. */

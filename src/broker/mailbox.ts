@@ -15,6 +15,11 @@ export function mailboxText(clientId: string): string {
   return `${MARK}/${LEVEL}/${clientId}`;
 }
 
+/** A name that is a wildcard, or several levels, would open the mailboxes of others. */
+export function mayHaveMailbox(clientId: string): boolean {
+  return clientId !== '' && !/[+#/]/.test(clientId);
+}
+
 export function isMailbox(text: string): boolean {
   return text.startsWith(MARK);
 }

@@ -10,7 +10,7 @@ import type { Broker } from './broker.ts';
 import type { Connection } from './connection.ts';
 import { InflightState } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
-import { isMailbox, mailboxText } from './mailbox.ts';
+import { isMailbox, mailboxText, mayHaveMailbox } from './mailbox.ts';
 import { Session } from './session.ts';
 import type { StoredSubscription } from './subscription.ts';
 import { EXPIRY_BUCKET_MS, expiryMs, type StoredIds, type StoredSession } from './session-store.ts';
@@ -91,7 +91,7 @@ export class SessionDirectory {
       wills.resumed(key);
       this.#broker.metrics.sessionsResumed++;
     }
-    if (space.guard.compatible) openMailbox(session, mail);
+    if (hasMailbox(session)) openMailbox(session, mail);
     session.connection = connection;
     connection.session = session;
     space.online.set(claim.clientId, session);
@@ -137,7 +137,7 @@ export class SessionDirectory {
         const { inbound = [], retainedInflight } = session;
         sessions.remove(session.key, { inbound, retained: retainedInflight?.keys() ?? [] });
       }
-      if (session.space.guard.compatible && !session.space.instance.removed) {
+      if (hasMailbox(session) && !session.space.instance.removed) {
         const { live, next, space, inflight } = session;
         this.#keepMailbox(session, unreadFrom(live ? space.dispatched : next, inflight.list()));
       }
@@ -346,6 +346,10 @@ export class SessionDirectory {
       release();
     }
   }
+}
+
+function hasMailbox({ space, clientId }: Session): boolean {
+  return space.guard.compatible && mayHaveMailbox(clientId);
 }
 
 function storedMailbox(clientId: string, since: Position): StoredSubscription {

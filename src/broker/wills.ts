@@ -83,6 +83,10 @@ export class Wills {
     const { will, session } = connection;
     if (will === undefined) return;
     connection.will = undefined;
+    if (connection.caller?.permissions?.mayPublish(will.topic) === false) {
+      this.#table.write(session!.key, undefined, AT_ONCE); // the right was withdrawn meanwhile
+      return;
+    }
     // Whichever comes first, the delay or the session's end (3.1.3.2.2).
     const delaySeconds =
       expirySeconds === NEVER_EXPIRES

@@ -246,6 +246,40 @@ test('a mailbox outlives a change from a kept session to a clean one', async (t)
   await second.idle();
 });
 
+test('a client named like a wildcard opens no mailbox but its own', async (t) => {
+  const scene = await openScene(t);
+  const curious = [];
+  for (const clientId of ['#', '+', `+/p2p/${GROUP}@@@to`]) {
+    curious.push(await connectClient(t, scene.port, { clientId }));
+  }
+  const receiver = await device(t, scene, 'to');
+  const sender = await device(t, scene, 'from');
+
+  await sender.publish(`news/p2p/${GROUP}@@@to`, 'private', { qos: 1 });
+
+  assert.equal((await receiver.receive()).payload, 'private');
+  for (const client of curious) await client.idle();
+});
+
+test('a will is held to the same topics, and to permissions when it is sent', async (t) => {
+  const scene = await openScene(t);
+  const witness = await device(t, scene, 'witness');
+  await witness.subscribe('news/#', 0);
+  const connect = (will: { topic: string; payload: string }): Promise<V5Client> =>
+    connectClient(t, scene.port, { clientId: `${GROUP}@@@a`, will });
+
+  await assert.rejects(connect({ topic: 'olds/x', payload: '' }), /0x90/);
+  await assert.rejects(connect({ topic: '$SYS/broker/x', payload: '' }), /0x87/);
+  let allowed = true;
+  scene.permissions = { version: 1, mayPublish: () => allowed, maySubscribe: () => true };
+  (await connect({ topic: 'news/will', payload: 'first' })).drop();
+  assert.equal((await witness.message()).payload, 'first');
+  const client = await connect({ topic: 'news/will', payload: 'second' });
+  allowed = false;
+  client.drop();
+  await witness.idle();
+});
+
 test('permissions hold for publishing, subscribing and wills, and change under a live client', async (t) => {
   const scene = await openScene(t);
   let version = 1;

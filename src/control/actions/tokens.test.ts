@@ -4,6 +4,7 @@ import { describe, type TestContext, test } from 'node:test';
 import { openMemoryEngine } from '#adapters/memory';
 import { silentLog, systemRandom } from '#base';
 import { type Accounts, createSecretBox, openAccounts, openTokens, type Tokens } from '#identity';
+import { openInstances } from '#instances';
 import { ManualClock } from '../../../test/harness/manual-clock.ts';
 import { ApiFault } from '../api-fault.ts';
 import { readArguments } from '../arguments.ts';
@@ -34,12 +35,15 @@ async function openWorld(t: TestContext): Promise<World> {
   const adminKey = { accessKeyId: ADMIN, accessKeySecret: 'secret' };
   const { accounts } = await openAccounts({ ...ground, box, adminKey });
   const tokens = await openTokens({ ...ground, key: Buffer.alloc(32, 2) });
+  const instances = await openInstances({ ...ground, defaultId: 'default', openDefault: false });
+  await instances.create({ id: 'mqtt-1' });
   t.after(() => {
+    instances.close();
     accounts.close();
     tokens.close();
   });
   // All that these actions use.
-  const services = { clock, accounts, tokens } as Partial<Services> as Services;
+  const services = { clock, accounts, tokens, instances } as Partial<Services> as Services;
   return {
     clock,
     accounts,

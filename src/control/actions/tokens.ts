@@ -119,8 +119,11 @@ const queryToken: Action = {
   instanceParameter: 'InstanceId',
   callsPerSecondMax: 100,
   async handle(services, call) {
-    const good = services.tokens.query(text(call, 'InstanceId'), text(call, 'Token'));
-    return { TokenStatus: good };
+    const instanceId = text(call, 'InstanceId');
+    const token = services.tokens.read(instanceId, text(call, 'Token'));
+    const createdMs = services.instances.find(instanceId)?.createdMs ?? Infinity;
+    // One of a former instance of the same name opens nothing, so it is not good.
+    return { TokenStatus: typeof token !== 'string' && token.issuedMs >= createdMs };
   },
 };
 
