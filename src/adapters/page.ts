@@ -32,4 +32,4 @@ export function own(bytes: Uint8Array): Uint8Array {
   return bytes.length === 0 ? NOTHING : Buffer.from(bytes);
 }
 
-const NOTHING: Uint8Array = new Uint8Array(0);
+const NOTHING: Buffer = Buffer.alloc(0);

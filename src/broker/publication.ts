@@ -63,6 +63,8 @@ export class Publication {
   #sourceIdOffset = 0;
   #sourceLayout: Layout | -1 = -1;
   #sourceTaken = false;
+  /** A message on its way to one session: a frame made for all would serve one. */
+  #forOne = false;
   #kept: KeptMessage | undefined = undefined;
   #made = 0;
   readonly #buffers: [Buffer, Buffer, Buffer, Buffer] = [NO_BYTES, NO_BYTES, NO_BYTES, NO_BYTES];
@@ -85,6 +87,7 @@ export class Publication {
     this.#made = 0;
     this.#kept = undefined;
     this.#sourceLayout = -1;
+    this.#forOne = false;
   }
 
   /** The frame as received may be forwarded: it is ours to patch, and has this layout. */
@@ -115,6 +118,7 @@ export class Publication {
       this.properties = withRemainingExpiry(this.properties, message.expiresMs - nowMs);
     }
     this.#kept = message instanceof KeptMessage ? message : undefined;
+    this.#forOne = true;
   }
 
   /** An owned copy of the message, made once however often asked for. */
@@ -168,6 +172,10 @@ export class Publication {
     packetId: number,
     retain: boolean,
   ): void {
+    if (this.#forOne && packetId !== 0 && this.payloadSize < SHARED_PAYLOAD_MIN) {
+      this.#encodeFor(connection, layout, qos, packetId, retain);
+      return;
+    }
     this.#prepare(layout);
     this.#copyFrame(connection, layout, qos, packetId, retain);
     const { rest } = this;
@@ -281,33 +289,60 @@ export class Publication {
     }
   }
 
+  /** Makes the frame where one connection sends it from. */
+  #encodeFor(
+    connection: Connection,
+    layout: Layout,
+    qos: Qos,
+    packetId: number,
+    retain: boolean,
+  ): void {
+    const bodySize = this.#bodySize(layout);
+    const size = 1 + varintSize(bodySize) + bodySize;
+    const start = connection.reserve(size);
+    const target = connection.reserved;
+    const idOffset = this.#write(target, start, layout, bodySize);
+    const flags = 0x30 | (qos << 1) | (retain ? 1 : 0) | (this.dup ? 8 : 0);
+    patch(target, start, flags, idOffset, packetId);
+    connection.append(target, start, start + size);
+  }
+
   #encode(layout: Layout): void {
-    const withId = (layout & WITH_ID) !== 0;
-    const version5 = (layout & FAMILY_5) !== 0;
-    const propertiesSize = this.propertiesEnd - this.propertiesStart;
-    const { payloadSize } = this;
-    let bodySize = 2 + this.topicBytes.length + payloadSize + (withId ? 2 : 0);
-    if (version5) bodySize += varintSize(propertiesSize) + propertiesSize;
+    const bodySize = this.#bodySize(layout);
     const size = 1 + varintSize(bodySize) + bodySize;
     const start = this.#slab.take(size);
     const target = this.#slab.buffer;
+    this.#idOffsets[layout] = this.#write(target, start, layout, bodySize);
+    this.#buffers[layout] = target;
+    this.#starts[layout] = start;
+    this.#ends[layout] = start + size;
+  }
+
+  #bodySize(layout: Layout): number {
+    const propertiesSize = this.propertiesEnd - this.propertiesStart;
+    const size = 2 + this.topicBytes.length + this.payloadSize + (layout & WITH_ID) * 2;
+    if ((layout & FAMILY_5) === 0) return size;
+    return size + varintSize(propertiesSize) + propertiesSize;
+  }
+
+  /** Writes the frame at `start`, flags and packet id still to come; returns where the id goes. */
+  #write(target: Buffer, start: number, layout: Layout, bodySize: number): number {
     let at = start;
     target[at++] = 0x30;
     at = writeVarint(target, at, bodySize);
+    const end = at + bodySize;
     at = writeTopic(target, at, this.topicBytes);
-    this.#idOffsets[layout] = at;
-    if (withId) at += 2;
-    if (version5) {
-      at = writeVarint(target, at, propertiesSize);
+    const idOffset = at;
+    if ((layout & WITH_ID) !== 0) at += 2;
+    if ((layout & FAMILY_5) !== 0) {
+      at = writeVarint(target, at, this.propertiesEnd - this.propertiesStart);
       at += this.properties.copy(target, at, this.propertiesStart, this.propertiesEnd);
     }
     at += this.payload.copy(target, at, this.payloadStart, this.payloadEnd);
     const { rest } = this;
     if (rest !== undefined) at += rest.bytes.copy(target, at, rest.start, rest.end);
-    assert(at === start + size, 'a frame has the size computed for it');
-    this.#buffers[layout] = target;
-    this.#starts[layout] = start;
-    this.#ends[layout] = at;
+    assert(at === end, 'a frame has the size computed for it');
+    return idOffset;
   }
 }
 

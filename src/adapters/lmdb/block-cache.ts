@@ -1,5 +1,5 @@
 /**
- * Journal blocks in memory, for readers: fixed buffers, the one unused longest is used again.
+ * Journal blocks in memory, for readers: fixed buffers; one that nobody read lately is used again.
  *
  * What was just written is kept without a read while its block is here. Buffers are reused, so
  * nothing that is handed out may point into one: readers copy.
@@ -15,6 +15,8 @@ export class Block {
   readonly bytes: Buffer = Buffer.allocUnsafeSlow(BLOCK_BYTES);
   readonly view: DataView = new DataView(this.bytes.buffer);
   key = -1;
+  /** Since it was last looked at to make room. */
+  used = false;
   /** Bytes of it that are filled and durable. */
   filled = 0;
 }
@@ -38,12 +40,8 @@ export class BlockCache {
     const block = this.#blocks.get(key);
     if (block === undefined) return undefined;
     if (block.filled < end - (offset - (offset % BLOCK_BYTES))) return undefined;
+    block.used = true;
     return block;
-  }
-
-  /** Says that the block is in use: it goes to the end of the line. */
-  touch(block: Block): void {
-    if (this.#blocks.delete(block.key)) this.#blocks.set(block.key, block);
   }
 
   /** Reads the block at `offset` and, if `ahead`, those behind it. */
@@ -69,7 +67,7 @@ export class BlockCache {
       const old = this.#blocks.get(block.key);
       if (old !== undefined && old.filled >= block.filled) {
         this.#free.push(block);
-        this.touch(old);
+        old.used = true;
         continue;
       }
       if (old !== undefined) this.#drop(old);
@@ -107,11 +105,13 @@ export class BlockCache {
       this.#count++;
       return new Block();
     }
-    const oldest = this.#blocks.keys().next();
-    if (oldest.done === true) return new Block(); // all are being read into; this one is extra
-    const block = this.#blocks.get(oldest.value)!;
-    this.#blocks.delete(oldest.value);
-    return block;
+    for (const [key, block] of this.#blocks) {
+      this.#blocks.delete(key);
+      if (!block.used) return block;
+      block.used = false; // a second chance, at the end of the line
+      this.#blocks.set(key, block);
+    }
+    return new Block(); // all are being read into; this one is extra
   }
 
   #drop(block: Block): void {

@@ -4,8 +4,8 @@
  */
 import { read } from 'node:fs';
 import { assert } from '#base';
-import { BLOCK_BYTES, type BlockCache } from './block-cache.ts';
-import { offsetOf, type Place, segmentOf } from './record.ts';
+import { type Block, BLOCK_BYTES, type BlockCache } from './block-cache.ts';
+import { offsetOf, type Place, placeOf, segmentOf } from './record.ts';
 import type { Segment, Segments } from './segments.ts';
 
 export class JournalReader {
@@ -20,7 +20,6 @@ export class JournalReader {
   #segment: Segment | undefined = undefined;
   #missingOffset = 0;
   #missingBytes = 0;
-  #blockKey = -1;
   /** A record that crosses blocks. */
   #crossing: Buffer | undefined = undefined;
   #crossingView: DataView = this.view;
@@ -52,17 +51,43 @@ export class JournalReader {
     this.#missingOffset = offset;
     this.#missingBytes = length;
     const inBlock = offset % BLOCK_BYTES;
-    if (inBlock + length > BLOCK_BYTES) return false;
+    if (inBlock + length > BLOCK_BYTES) return this.#gather(place, length);
     const block = this.#cache.find(number, offset, offset + length);
     if (block === undefined) return false;
-    if (block.key !== this.#blockKey) {
-      this.#blockKey = block.key;
-      this.#cache.touch(block);
-    }
     this.bytes = block.bytes;
     this.view = block.view;
     this.start = inBlock;
     return true;
+  }
+
+  /** Puts a record that crosses blocks together, where all of them are here. */
+  #gather(place: Place, length: number): boolean {
+    const start = offsetOf(place);
+    const end = start + length;
+    const blocks: Block[] = [];
+    for (let at = start; at < end; at += BLOCK_BYTES - (at % BLOCK_BYTES)) {
+      const to = Math.min(end, at + BLOCK_BYTES - (at % BLOCK_BYTES));
+      const block = this.#cache.find(segmentOf(place), at, to);
+      if (block === undefined) return false;
+      blocks.push(block);
+    }
+    const bytes = Buffer.allocUnsafeSlow(length);
+    const before = start % BLOCK_BYTES;
+    for (let i = 0; i < blocks.length; i++) {
+      const from = i === 0 ? before : 0;
+      blocks[i]!.bytes.copy(bytes, i * BLOCK_BYTES - before + from, from);
+    }
+    this.#cross(place, bytes);
+    this.bytes = bytes;
+    this.view = this.#crossingView;
+    this.start = 0;
+    return true;
+  }
+
+  #cross(place: Place, bytes: Buffer): void {
+    this.#crossing = bytes;
+    this.#crossingView = new DataView(bytes.buffer);
+    this.#crossingPlace = place;
   }
 
   /** Fetches what `record` or `ready` missed; `ahead`: more behind it will be wanted. */
@@ -77,9 +102,7 @@ export class JournalReader {
     }
     const bytes = Buffer.allocUnsafeSlow(length);
     await readAll(segment.fd, bytes, offset);
-    this.#crossing = bytes;
-    this.#crossingView = new DataView(bytes.buffer);
-    this.#crossingPlace = segment.number * 4_294_967_296 + offset;
+    this.#cross(placeOf(segment.number, offset), bytes);
   }
 }
 

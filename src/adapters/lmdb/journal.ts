@@ -28,7 +28,7 @@ export interface JournalMark {
 }
 
 /** How long a call that nobody waits for may wait for company. */
-const UNAWAITED_MS = 10;
+const UNAWAITED_MS = 50;
 
 export interface JournalOptions {
   readonly segments: Segments;

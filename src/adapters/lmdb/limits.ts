@@ -52,7 +52,7 @@ export const ENGINE_LIMITS: readonly EngineLimit[] = [
   row('preparedBytes', 'bytes', 'space zeroed ahead of the journal; beyond it a commit also allocates and is slower'),
   row('pendingBytesMax', 'bytes', 'pendingBytes above it: the broker stops reading its publishers'),
   row('batchBytesKept', 'bytes', 'a batch buffer that grew beyond it is given back after its commit'),
-  row('cacheBytesMax', 'bytes', 'journal blocks for readers; the one unused longest makes room'),
+  row('cacheBytesMax', 'bytes', 'journal blocks for readers; one that nobody read lately makes room'),
   row('tailEntriesMax', 'entries', 'messages not yet in the index; beyond it appends are refused with the cause'),
   row('overlayRowsMax', 'rows', 'rows not yet in LMDB; beyond it writes are refused with the cause'),
   row('overlayBytesMax', 'bytes', 'bytes of rows not yet in LMDB; beyond it writes are refused with the cause'),

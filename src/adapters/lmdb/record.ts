@@ -131,4 +131,4 @@ function copied(bytes: Buffer, start: number, end: number): Uint8Array {
   return copy;
 }
 
-const NOTHING: Uint8Array = new Uint8Array(0);
+const NOTHING: Buffer = Buffer.alloc(0);

@@ -15,6 +15,8 @@ export class TopicTail {
   entries: number[] = [];
   /** In the list of topics to apply. */
   listed = false;
+  /** The newest position that went from here to the index; not known before the first one. */
+  #indexedTo: Position = Number.POSITIVE_INFINITY;
   /** Messages issued and not yet settled: it must not be forgotten meanwhile. */
   pendingCount = 0;
 
@@ -43,11 +45,13 @@ export class TopicTail {
 
   /** True where what follows `position` can only be here. */
   covers(position: Position): boolean {
+    if (position >= this.#indexedTo) return true;
     return this.entries.length > 0 && this.entries[0]! <= position;
   }
 
   /** Forgets the first `length` numbers: they are on disk. */
   drop(length: number): void {
+    if (length > 0) this.#indexedTo = this.entries[length - 2]!;
     this.entries = length === this.entries.length ? [] : this.entries.slice(length);
   }
 }
