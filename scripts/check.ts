@@ -1,25 +1,18 @@
 /**
- * `npm run check`: types, lint, format, tidy and unit tests, side by side. The whole ritual
- * before a commit; says in a line each what held, and prints in full only what did not.
+ * `npm run check`: types, lint, format and house rules (layers among them), side by side: the
+ * quick half of the ritual before a commit, `npm test` is the other. Says in a line each what
+ * held, and prints in full only what did not.
  */
 import { spawn } from 'node:child_process';
-import { globSync } from 'node:fs';
 import { PROJECT } from './source-tree.ts';
 
 const bin = (name: string): string => `node_modules/.bin/${name}`;
 const node = [process.execPath, '--conditions=source'];
-const unitTests = globSync('src/**/*.test.ts', { cwd: PROJECT });
-
-const unit = ['--test', '--test-isolation=none', '--test-reporter=dot'];
-
 const steps: readonly (readonly [name: string, command: readonly string[]])[] = [
   ['types', [bin('tsc'), '--pretty']],
   ['lint', [bin('oxlint'), '--type-aware']],
   ['format', [bin('biome'), 'format', '.']],
   ['tidy', [...node, 'scripts/tidy.ts']],
-  // Few processes: starting one a file costs more than the tests.
-  ['unit', [...node, ...unit, ...unitTests.filter((path) => !path.startsWith('src/edge/'))]],
-  ['doors', [...node, ...unit, ...unitTests.filter((path) => path.startsWith('src/edge/'))]],
 ];
 
 const started = performance.now();
