@@ -279,7 +279,8 @@ async function establish(
   const space = broker.space(caller.instance);
   const { will } = packet;
   const refused =
-    space.guard.connect(packet.clientId) ?? (will === undefined ? undefined : space.guard.will(will));
+    space.guard.connect(packet.clientId) ??
+    (will === undefined ? undefined : space.guard.will(will));
   if (refused !== undefined) {
     broker.metrics.overloadRefusals++;
     refuseConnect(connection, { refused });

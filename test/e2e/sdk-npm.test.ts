@@ -4,7 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { type ControlBroker, startControlBroker } from '../harness/control-broker.ts';
+import {
+  assertSecretsKept,
+  type ControlBroker,
+  startControlBroker,
+} from '../harness/control-broker.ts';
 import { liveEveryOperation } from '../harness/control-story.ts';
 import { connectSigned } from '../harness/device-client.ts';
 import { needs } from '../harness/tool.ts';
@@ -71,6 +75,37 @@ test('64 KiB of payload, all of it escaped, in the URL or a form', TOOLS, async 
     await open(access).call('SendMessage', sent);
     const packet = await device.take('news/large');
     assert.ok(packet.payload.toString() === Payload, `as it was sent by ${name}`);
+  }
+});
+
+test('tags of groups as newer command lines send them', TOOLS, async () => {
+  const access = await broker.createAccount();
+  for (const [name, open] of CLIENTS) {
+    const client = open(access);
+    const InstanceId = await broker.createInstance();
+    const Tag = [{ Key: 'colour', Value: 'red & blue' }];
+    await client.call('CreateGroupId', { InstanceId, GroupId: 'GID_tagged', Tag });
+
+    const answer = await client.call('ListGroupId', { InstanceId, Tag });
+
+    const groups = answer['Data'] as readonly { readonly GroupId: string }[];
+    assert.deepEqual(
+      groups.map((group) => group.GroupId),
+      ['GID_tagged'],
+      name,
+    );
+  }
+});
+
+test('what the version before has as well is served to its clients', TOOLS, async () => {
+  const access = { ...(await broker.createAccount()), version: '2019-12-11' };
+  const InstanceId = await broker.createInstance();
+  for (const [name, open] of CLIENTS) {
+    const client = open(access);
+    const groups = (await client.call('ListGroupId', { InstanceId }))['Data'];
+    assert.equal((groups as readonly object[]).length, 1, name);
+    const later = client.call('ListInstances', {});
+    await assert.rejects(later, refusal(name, 404, 'InvalidApi.NotFound'));
   }
 });
 
@@ -233,4 +268,8 @@ describe('what the clients throw', () => {
       });
     }
   });
+});
+
+test('no secret of all this is in the log', TOOLS, () => {
+  assertSecretsKept(broker);
 });

@@ -18,10 +18,10 @@ export interface Device {
   readonly packets: readonly Packet[];
   readonly connack: IConnackPacket;
   /** The next message on `topic`, waited for; those on other topics stay. */
-  take(topic: string): Promise<IPublishPacket>;
+  take(topic: string, limitMs?: number): Promise<IPublishPacket>;
   /** The return code of SUBACK. */
   subscribe(filter: string, qos?: 0 | 1): Promise<number>;
-  /** The reason code of PUBACK; 3.1.1 has none, so 0. */
+  /** The reason code of PUBACK where it is a refusal, else 0; 3.1.1 has none. */
   publish(topic: string, payload: string): Promise<number>;
   /** The DISCONNECT that came, once the connection is over; in 3.1.1 there is none. */
   ended(): Promise<IDisconnectPacket | undefined>;
@@ -72,12 +72,13 @@ export async function connectDevice(
     mqtt: client,
     packets,
     connack,
-    take: async (topic) => {
+    take: async (topic, limitMs = WAIT_MS_MAX) => {
       const find = (): number => heard.findIndex((packet) => packet.topic === topic);
       const has = (): string => heard.map((packet) => packet.topic).join(', ') || 'nothing';
       await until(
         () => find() >= 0,
         () => `no message on ${topic}, but ${has()}`,
+        limitMs,
       );
       return heard.splice(find(), 1)[0]!;
     },
@@ -114,12 +115,9 @@ async function subscribe(
 
 async function publish(client: MqttClient, topic: string, payload: string): Promise<number> {
   try {
-    const packet = await within(
-      WAIT_MS_MAX,
-      client.publishAsync(topic, payload, { qos: 1 }),
-      () => `no PUBACK for ${topic}`,
-    );
-    return (packet as { readonly reasonCode?: number } | undefined)?.reasonCode ?? 0;
+    const published = client.publishAsync(topic, payload, { qos: 1 });
+    await within(WAIT_MS_MAX, published, () => `no PUBACK for ${topic}`);
+    return 0;
   } catch (error) {
     const { code } = error as { readonly code?: unknown };
     if (typeof code === 'number') return code;

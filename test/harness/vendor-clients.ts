@@ -29,6 +29,8 @@ export interface VendorAccess {
   readonly securityToken?: string;
   /** The private authority of an HTTPS door, PEM. */
   readonly authority?: string;
+  /** Of the API; the present one where it is left out. */
+  readonly version?: string;
 }
 
 /** What a client throws, as far as programs look at it. */
@@ -49,10 +51,10 @@ interface PopCore {
 /** @alicloud/pop-core: the older generation of signatures; everything in the query, or the body. */
 export function openPopCore(access: VendorAccess, method: 'GET' | 'POST'): VendorClient {
   const { RPCClient } = load('@alicloud/pop-core') as PopCore;
-  const { authority, securityToken } = access;
+  const { authority, securityToken, version = VERSION } = access;
   const client = new RPCClient({
     endpoint: access.url,
-    apiVersion: VERSION,
+    apiVersion: version,
     accessKeyId: access.keyId,
     accessKeySecret: access.secret,
     ...(securityToken !== undefined && { securityToken }),
@@ -131,7 +133,7 @@ export function openOpenApi(
 ): VendorClient {
   const { Client, parts, util, runtime } = loadOpenApi(name);
   const { host, protocol } = new URL(access.url);
-  const { authority, securityToken } = access;
+  const { authority, securityToken, version = VERSION } = access;
   const config = new parts.Config({
     accessKeyId: access.keyId,
     accessKeySecret: access.secret,
@@ -148,7 +150,7 @@ export function openOpenApi(
       const { method, place } = OPERATIONS.get(action) ?? { method: 'POST', place: 'query' };
       const call = new parts.Params({
         action,
-        version: VERSION,
+        version,
         protocol: 'HTTPS',
         pathname: '/',
         method,
