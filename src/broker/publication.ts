@@ -145,6 +145,13 @@ export class Publication {
     return Buffer.concat([first, rest.bytes.subarray(rest.start, rest.end)]);
   }
 
+  /** Copies the payload to `target` from `offset` on; returns the offset after it. */
+  copyPayload(target: Buffer, offset: number): number {
+    const at = offset + this.payload.copy(target, offset, this.payloadStart, this.payloadEnd);
+    const { rest } = this;
+    return rest === undefined ? at : at + rest.bytes.copy(target, at, rest.start, rest.end);
+  }
+
   get payloadSize(): number {
     return this.payloadEnd - this.payloadStart + this.#restSize;
   }
@@ -338,9 +345,7 @@ export class Publication {
       at = writeVarint(target, at, this.propertiesEnd - this.propertiesStart);
       at += this.properties.copy(target, at, this.propertiesStart, this.propertiesEnd);
     }
-    at += this.payload.copy(target, at, this.payloadStart, this.payloadEnd);
-    const { rest } = this;
-    if (rest !== undefined) at += rest.bytes.copy(target, at, rest.start, rest.end);
+    at = this.copyPayload(target, at);
     assert(at === end, 'a frame has the size computed for it');
     return idOffset;
   }

@@ -79,21 +79,27 @@ export class RetainedMessages {
 /** What a row holds. */
 export function encodeRetained(message: Publication | KeptMessage): Buffer {
   const kept = message instanceof KeptMessage;
-  const publisher = Buffer.from(kept ? message.publisher : message.publisherId);
-  const properties = kept ? message.properties : message.propertyBytes;
-  const payload = kept ? message.payload : message.payloadBytes;
-  const row = Buffer.allocUnsafe(
-    HEAD_BYTES + publisher.length + properties.length + payload.length,
-  );
+  const publisher = kept ? message.publisher : message.publisherId;
+  const publisherSize = Buffer.byteLength(publisher);
+  const propertiesSize = kept
+    ? message.properties.length
+    : message.propertiesEnd - message.propertiesStart;
+  const payloadSize = kept ? message.payload.length : message.payloadSize;
+  const row = Buffer.allocUnsafe(HEAD_BYTES + publisherSize + propertiesSize + payloadSize);
   row[0] = message.qos;
   row.writeDoubleBE(message.acceptedMs, 1);
   row.writeDoubleBE(message.expiresMs, 9);
-  row.writeUInt16BE(publisher.length, 17);
-  row.writeUInt32BE(properties.length, 19);
-  let at = HEAD_BYTES;
-  at += publisher.copy(row, at);
-  at += properties.copy(row, at);
-  payload.copy(row, at);
+  row.writeUInt16BE(publisherSize, 17);
+  row.writeUInt32BE(propertiesSize, 19);
+  row.write(publisher, HEAD_BYTES);
+  const at = HEAD_BYTES + publisherSize;
+  if (kept) {
+    message.properties.copy(row, at);
+    message.payload.copy(row, at + propertiesSize);
+  } else {
+    message.properties.copy(row, at, message.propertiesStart, message.propertiesEnd);
+    message.copyPayload(row, at + propertiesSize);
+  }
   return row;
 }
 
