@@ -286,25 +286,6 @@ test('what was said before a violation, and why it is the end, is sent though th
   );
 });
 
-test('a retained message whose payload is a chunk of its own is kept, and does not clear', async (t) => {
-  const broker = await openLocalBroker(t);
-  const talker = new Ear(broker);
-  talker.stream.write(connect(5, 'talker'));
-  await talker.until((one) => one.frames.length === 1);
-  const payload = Buffer.alloc(3_000, 'r');
-  const publish = { cmd: 'publish', topic: 'a', payload, qos: 1, messageId: 1, retain: true };
-  const frame = encode({ ...publish, dup: false }, 5);
-
-  talker.stream.write(frame.subarray(0, frame.length - payload.length));
-  talker.stream.write(frame.subarray(frame.length - payload.length));
-  await talker.until((one) => one.frames.length === 2);
-
-  const subscriptions = [{ topic: 'a', qos: 0 }];
-  talker.stream.write(encode({ cmd: 'subscribe', messageId: 2, subscriptions }, 5));
-  await talker.until((one) => one.frames.length === 4);
-  assert.ok(talker.frames[3]!.subarray(-payload.length).equals(payload));
-});
-
 test('every packet is counted, also the last one, and the ones that came with it', async (t) => {
   const broker = await openLocalBroker(t);
   const ear = new Ear(broker);
