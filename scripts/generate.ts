@@ -85,7 +85,8 @@ function faultsPage(): string {
 
 ${notice('src/base/fault.ts')}
 What the broker says when it refuses or fails: the MQTT 5.0 reason code, the CONNACK return code
-before 5.0 (a dash: the connection is closed without one), and whether trying again can help.
+before 5.0 (a dash: the connection is closed without one), and whether trying again can help. A
+packet that may not carry a code carries another: DISCONNECT 0x87 or 0x80, PUBACK and PUBREC 0x97.
 
 | name | meaning | 5.0 | before | try again |
 |---|---|---|---|---|

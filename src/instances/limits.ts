@@ -77,7 +77,7 @@ export const INSTANCE_LIMITS: readonly InstanceLimitRow[] = [
   row('groupCountMax', 'groups', 'no further one can be made', 'ours'),
   row('topicCharsMax', 'characters', 'PUBLISH 0x90, SUBACK 0x8F', 'product'),
   row('clientIdCharsMax', 'characters', 'CONNECT is refused with 0x85 (3.x: 2)', 'product'),
-  row('payloadBytesMax', 'bytes', 'PUBLISH is refused with 0x95', 'product'),
+  row('payloadBytesMax', 'bytes', 'PUBLISH is refused with 0x97, or DISCONNECT 0x95', 'product'),
   row('packetBytesMax', 'bytes', 'DISCONNECT 0x95 (3.x: close)', 'product'),
   row('keepAliveSecondsMax', 's', 'a longer one is cut; 5.0 is told', 'product'),
   row(

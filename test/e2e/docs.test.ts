@@ -9,17 +9,29 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, globSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { within } from '../harness/deadline.ts';
-import { findPahoPython, needs } from '../harness/tool.ts';
+import { findPahoPython, findSdkPython, needs } from '../harness/tool.ts';
 
 const PROJECT = join(import.meta.dirname, '..', '..');
 const BLOCK_MS_MAX = 60_000;
+const CACHE = mkdtempSync(join(tmpdir(), 'ternmq-docs-cache-'));
+const PAHO_PYTHON = findPahoPython();
+const SDK_PYTHON = findSdkPython();
 const PORTS = ['1883', '8883', '8083', '8084', '8080', '8443', '9000'];
 
 interface Block {
@@ -63,12 +75,9 @@ class Page {
     const shim = `#!/bin/sh\nexec ${process.execPath} --conditions=source ${PROJECT}/src/main.ts "$@"\n`;
     writeFileSync(join(bin, 'ternmq'), shim);
     symlinkSync(process.execPath, join(bin, 'node'));
-    const python = findPahoPython();
-    if (python !== undefined) {
-      writeFileSync(join(bin, 'python3'), `#!/bin/sh\nexec ${python} "$@"\n`);
-      chmodSync(join(bin, 'python3'), 0o755);
-    }
-    chmodSync(join(bin, 'ternmq'), 0o755);
+    const python = `case $1 in sdk*) exec ${SDK_PYTHON} "$@";; *) exec ${PAHO_PYTHON} "$@";; esac`;
+    writeFileSync(join(bin, 'python3'), `#!/bin/sh\n${python}\n`);
+    for (const name of ['ternmq', 'python3']) chmodSync(join(bin, name), 0o755);
     // A checkout, as far as npm and Node can tell, whose ./data is this page's own.
     for (const name of ['package.json', 'src', 'node_modules']) {
       symlinkSync(join(PROJECT, name), join(directory, name));
@@ -79,6 +88,7 @@ class Page {
       TERNMQ_URL: `mqtt://127.0.0.1:${ports.get('1883')}`,
       TERNMQ_LISTEN: `mqtt://127.0.0.1:${ports.get('1883')}`,
       XDG_CONFIG_HOME: directory, // the page's own profile
+      NODE_COMPILE_CACHE: CACHE, // the program is started some hundred times
     };
   }
 
@@ -89,7 +99,10 @@ class Page {
   /** Runs a block to its end and checks its exit code and output. */
   async run(block: Block, exitCode: number): Promise<void> {
     const { child, output } = this.#spawn(block.text);
-    const [code] = await within(BLOCK_MS_MAX, once(child, 'close'), () => `no end:\n${output()}`);
+    const end = once(child, 'close');
+    const [code] = await within(BLOCK_MS_MAX, end, () => `no end:\n${output()}`).finally(() =>
+      child.kill('SIGKILL'),
+    );
     assert.equal(code, exitCode, output());
     for (const line of block.expected) this.#assertSaid(output(), line);
   }
@@ -175,12 +188,15 @@ async function freePorts(): Promise<Map<string, string>> {
   return ports;
 }
 
-function toolsOf(block: Block): ReturnType<typeof needs> {
-  const words = ['mosquitto_pub', 'mosquitto_sub', 'openssl'].filter((tool) =>
-    block.text.includes(tool),
+function toolsOf({ text }: Block): ReturnType<typeof needs> {
+  const words = ['mosquitto_pub', 'mosquitto_sub', 'openssl', 'curl'].filter((tool) =>
+    text.includes(tool),
   );
-  return needs(...words, ...(block.text.includes('python3') ? ['python3-paho'] : []));
+  if (text.includes('python3')) words.push(text.includes('sdk') ? 'python-sdk' : 'python3-paho');
+  return needs(...words);
 }
+
+after(() => rm(CACHE, { recursive: true, force: true }));
 
 const pages = ['README.md', 'CONTRIBUTING.md', ...globSync('docs/*.md', { cwd: PROJECT }).sort()];
 
@@ -200,8 +216,9 @@ for (const path of pages) {
 
     for (const block of blocks) {
       const { how, language, line } = block;
-      if (how?.startsWith('file: ')) page.save(how.slice('file: '.length), block.text);
-      if (language !== 'sh') continue;
+      const file = /^file: (.+)$/.exec(how ?? '')?.[1];
+      if (file !== undefined) page.save(file, block.text);
+      if (file !== undefined || language !== 'sh') continue;
       assert.ok(how !== undefined, `${path}:${line}: say how this block is run`);
       if (/^not run: ./.test(how)) continue;
       await t.test(`line ${line}`, toolsOf(block), async () => {
@@ -214,4 +231,29 @@ for (const path of pages) {
 
     for (const [line, check] of later) await t.test(`line ${line}, in the end`, check);
   });
+}
+
+test('links within the documentation lead somewhere', () => {
+  for (const path of pages) {
+    const page = readFileSync(join(PROJECT, path), 'utf8');
+    for (const [, target, heading] of page.matchAll(/\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)/g)) {
+      const file = target === '' ? join(PROJECT, path) : join(PROJECT, path, '..', target!);
+      assert.ok(existsSync(file), `${path} links to ${target}, which is not there`);
+      if (heading === undefined) continue;
+      const found = headingsOf(readFileSync(file, 'utf8'));
+      assert.ok(found.has(heading), `${path} links to ${target}#${heading}, which is not there`);
+    }
+  }
+});
+
+/** As links name them. */
+function headingsOf(page: string): ReadonlySet<string> {
+  const headings = page.replace(/^```[\s\S]*?^```$/gm, '').matchAll(/^#+ (.*)$/gm);
+  const names = Array.from(headings, ([, text]) =>
+    text!
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+  return new Set(names);
 }
