@@ -7,7 +7,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FAULTS } from '#base';
 import { listOptions, type Option, SETTINGS, variableName } from '#config';
-import { METRICS } from '#telemetry';
+import { INSTANCE_METRICS, METRICS } from '#telemetry';
 import { actionsPage } from './generate-actions.ts';
 import { conformance } from './generate-conformance.ts';
 import { instanceLimitsPage } from './generate-instance-limits.ts';
@@ -110,6 +110,16 @@ clients of the default instance that subscribe to it.
 |---|---|
 `;
   for (const [name, meaning] of Object.entries(METRICS)) text += `| ${name} | ${meaning} |\n`;
+  text += `
+## Of each instance
+
+Answered by \`GetInstanceMetrics\` ([actions](actions.md)), which begins them with a capital letter.
+
+| counter | meaning |
+| --- | --- |
+`;
+  for (const [name, meaning] of Object.entries(INSTANCE_METRICS))
+    text += `| ${name} | ${meaning} |\n`;
   return text;
 }
 

@@ -3,6 +3,7 @@
  * The control door calls it; everything is by instance, and an unknown instance is a Fault.
  */
 import { Fault, type FaultCode } from '#base';
+import type { InstanceMetrics } from '#telemetry';
 import type { Broker } from './broker.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import { KeptMessage } from './kept-message.ts';
@@ -17,6 +18,15 @@ export interface SessionView {
   readonly online: boolean;
   readonly address: string | undefined;
   readonly subscriptions: readonly { readonly filter: string; readonly qos: 0 | 1 | 2 }[];
+}
+
+/** Counters and gauges of one instance. */
+export interface InstanceNumbers extends Readonly<InstanceMetrics> {
+  readonly connections: number;
+  /** Filters somebody holds, counted once each. */
+  readonly filters: number;
+  readonly logMessages: number;
+  readonly logBytes: number;
 }
 
 export class Administration {
@@ -91,6 +101,14 @@ export class Administration {
     if (connection === undefined) return false;
     this.#broker.disconnect(connection, code);
     return true;
+  }
+
+  /** The instance's own numbers: its counters, and what it holds now. */
+  metrics(instanceId: string): InstanceNumbers {
+    const { metrics, online, tree, log } = this.#space(instanceId);
+    const { count: logMessages, bytes: logBytes } = log.size();
+    const gauges = { connections: online.size, filters: tree.filterCount, logMessages, logBytes };
+    return Object.assign(gauges, metrics);
   }
 
   connectionCount(instanceId: string): number {

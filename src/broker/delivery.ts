@@ -116,6 +116,7 @@ export function handOver(
     group?.settled(position);
     return;
   }
+  session.space.metrics.deliveries++;
   const lease = group === undefined ? undefined : leaseOf(group, position, publication);
   // What follows a delivery that waits for its commit waits with it: the order stays.
   const waits = session.durable && (qos === 2 || session.sendsBehindCommit);

@@ -87,7 +87,10 @@ export function refuseConnect(connection: Connection, refusal: Refusal): void {
   broker.metrics.connectsRefused++;
   const fault = FAULTS[refusal.refused];
   const detail = refusal.detail ?? fault.text;
+  const { instance } = refusal;
+  if (instance?.removed === false) broker.space(instance).metrics.connectsRefused++;
   broker.log.debug('connect refused', {
+    instance: instance?.id,
     client: connection.connect?.clientId,
     address: connection.transport.peer.address,
     reason: detail,
@@ -283,7 +286,7 @@ async function establish(
     (will === undefined ? undefined : space.guard.will(will));
   if (refused !== undefined) {
     broker.metrics.overloadRefusals++;
-    refuseConnect(connection, { refused });
+    refuseConnect(connection, { refused, instance: caller.instance });
     return;
   }
   const bounds = caller.instance.limits;
@@ -326,6 +329,7 @@ async function establish(
   connection.appendPacket(encodeConnack(connection.version, connack, connection.packetBytesMax));
   connection.state = ConnectionState.open;
   broker.metrics.connectsAccepted++;
+  space.metrics.connectsAccepted++;
   broker.wheel.cancel(connection);
   if (connection.silenceMs > 0) broker.wheel.schedule(connection, connection.silenceMs);
   broker.log.debug('client connected', { client: clientId, version: connection.version });

@@ -4,6 +4,7 @@
  */
 import type { Instance } from '#instances';
 import type { InstanceLog, Position } from '#ports';
+import { InstanceMetrics } from '#telemetry';
 import type { Broker } from './broker.ts';
 import { effectiveQos, handOver } from './delivery.ts';
 import { InstanceGuard } from './instance-guard.ts';
@@ -27,6 +28,7 @@ export class InstanceSpace {
   readonly online: Map<string, Session> = new Map();
   readonly groups: Map<string, SharedGroup> = new Map();
   readonly guard: InstanceGuard;
+  readonly metrics: InstanceMetrics = new InstanceMetrics();
   /** Every logged message up to here was offered to the online sessions. */
   dispatched: Position;
 

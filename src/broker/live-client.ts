@@ -54,7 +54,13 @@ export class ConnectedClient implements LiveClient {
     const { broker } = connection;
     if (connection.gone) return;
     broker.metrics.clientsExpelled++;
-    broker.log.info('client expelled', { client: this.clientId, reason: FAULTS[code].text });
+    const { space, clientId } = connection.session!;
+    space.metrics.clientsExpelled++;
+    broker.log.info('client expelled', {
+      instance: space.instance.id,
+      client: clientId,
+      reason: FAULTS[code].text,
+    });
     broker.disconnect(connection, code);
   }
 

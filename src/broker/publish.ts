@@ -214,6 +214,8 @@ function take(
   publication.publisher = session;
   publication.publisherId = session.clientId;
   const { space } = session;
+  space.metrics.messagesReceived++;
+  space.metrics.bytesReceived += publication.payloadSize;
   const route = space.topics.route(entry);
   if (qos > 0 && route.empty) metrics.messagesUnmatched++;
   let reason = qos > 0 && route.empty && !publication.retain ? NO_MATCHING_SUBSCRIBERS : 0;
@@ -282,7 +284,8 @@ function refusePublish(
   const { metrics } = broker;
   if (fault === 'notAuthorized') metrics.droppedNotAuthorized++;
   else metrics.droppedOverLimit++;
-  const { instance } = connection.session!.space;
+  const { instance, metrics: own } = connection.session!.space;
+  own.publishesRefused++;
   if (instance.overstepping === 'close') {
     connection.caller!.refused?.('publish', publication.topic);
     broker.disconnect(connection, fault);
@@ -337,6 +340,7 @@ export function distribute(
   }
   const receivers = count + groups.length;
   space.guard.delivered(qos, receivers);
+  space.metrics.deliveries += receivers;
   space.broker.work += receivers;
   if (publisher === undefined) return;
   if (slowest !== undefined && congested * 2 >= receivers) space.broker.waitFor(publisher, slowest);
@@ -407,6 +411,7 @@ function persist(
   }
   if (logged) {
     broker.metrics.messagesLogged++;
+    space.metrics.messagesLogged++;
     space.log.append(message?.logMessage ?? broker.logView.of(publication), commit);
   }
 }

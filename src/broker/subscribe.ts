@@ -34,6 +34,7 @@ export function receiveSubscribe(
     if (refused !== undefined) {
       fault ??= refused;
       connection.broker.metrics.subscriptionsRefused++;
+      session.space.metrics.subscriptionsRefused++;
       return refuseSubscription(connection, request, refused);
     }
     const existed = session.subscriptions.has(request.filter);

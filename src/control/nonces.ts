@@ -4,10 +4,12 @@
  * They lie by the minute of their signed timestamp: a minute that left the clock window is dropped
  * whole. Kept are 48 bits of a salted hash, which at the bound mistakes one fresh nonce in 10^8.
  * At the bound the oldest minute goes and the window ends where it ended: nothing that was
- * forgotten is ever accepted again, and only callers with slow clocks notice.
+ * forgotten is ever accepted again, and only callers with slow clocks notice. In a table they
+ * outlive the process.
  */
 import { createHash } from 'node:crypto';
 import type { Clock, Random } from '#base';
+import type { Settled, Table } from '#ports';
 import { ApiFault } from './api-fault.ts';
 import { CONTROL_LIMITS, type ControlLimits } from './limits.ts';
 
@@ -20,10 +22,25 @@ const WINDOW_MS_MIN = 60_000;
 /** What was said before we began is refused, for it may have been seen then; but for this. */
 const BEFORE_START_MS = 5_000;
 
+/** Of a store; nothing in it belongs to an instance. */
+export const NONCE_TABLE = 'control-nonces';
+const SALT_ROW = 'salt';
+const FLOOR_ROW = 'floor';
+const NONCE_ROWS = 'nonce/';
+const SALT_BYTES = 16;
+const NOTHING: Uint8Array = Uint8Array.of(1);
+/** Nobody waits, but what the request brings about must not be on disk before its nonce. */
+const AT_ONCE: Settled = { settled: () => {} };
+/** Rows of minutes that have passed go a few at a time, as many as come and some. */
+const REMOVALS_AT_ONCE = 4;
+
 export class Nonces {
   readonly #slots: Map<number, HashSet> = new Map();
   readonly #clock: Clock;
-  readonly #salt: Uint8Array;
+  readonly #table: Table | undefined;
+  /** Rows to remove. */
+  readonly #passed: Iterator<string>[] = [];
+  #salt: Uint8Array;
   readonly #countMax: number;
   /** Timestamps before this are refused: their nonces may be forgotten. */
   #floorMs: number;
@@ -33,9 +50,11 @@ export class Nonces {
     clock: Clock,
     random: Random,
     limits: Pick<ControlLimits, 'nonceCountMax'> = CONTROL_LIMITS,
+    table?: Table,
   ) {
     this.#clock = clock;
-    this.#salt = random.bytes(16);
+    this.#table = table;
+    this.#salt = random.bytes(SALT_BYTES);
     this.#countMax = limits.nonceCountMax;
     this.#floorMs = clock.nowMs() - BEFORE_START_MS;
   }
@@ -43,6 +62,24 @@ export class Nonces {
   /** How many are remembered. */
   get count(): number {
     return this.#count;
+  }
+
+  /** Takes up what the process before has seen; before the first request. */
+  async load(): Promise<void> {
+    const table = this.#table;
+    if (table === undefined) return;
+    const fresh = (await table.put(SALT_ROW, this.#salt, 'absent')) !== undefined;
+    if (fresh) return; // then nobody knows what was seen
+    this.#salt = (await table.get(SALT_ROW))?.value ?? this.#salt;
+    const floor = await table.get(FLOOR_ROW);
+    this.#floorMs = floor === undefined ? 0 : Number(Buffer.from(floor.value).toString());
+    for await (const rows of table.scan(NONCE_ROWS)) {
+      for (const { key } of rows) {
+        const [, minute = '', hash = ''] = key.split('/');
+        this.#remember(Number(minute), Number.parseInt(hash, 36));
+      }
+    }
+    this.#dropPassed();
   }
 
   /** Throws where the timestamp is outside of the window. */
@@ -64,6 +101,12 @@ export class Nonces {
     }
     if (this.#count >= this.#countMax) this.#makeRoom();
     const minute = Math.floor(timestampMs / SLOT_MS);
+    this.#remember(minute, hash);
+    this.#table?.write(rowOf(minute, hash), NOTHING, AT_ONCE);
+    this.#removePassed();
+  }
+
+  #remember(minute: number, hash: number): void {
     let slot = this.#slots.get(minute);
     if (slot === undefined) {
       slot = new HashSet();
@@ -71,6 +114,14 @@ export class Nonces {
     }
     slot.add(hash);
     this.#count++;
+  }
+
+  #removePassed(): void {
+    for (let i = 0; i < REMOVALS_AT_ONCE && this.#passed.length > 0; i++) {
+      const { value, done } = this.#passed[0]!.next();
+      if (done === true) this.#passed.shift();
+      else this.#table?.write(value, undefined);
+    }
   }
 
   #dropPassed(): void {
@@ -86,11 +137,15 @@ export class Nonces {
     if (endMs > this.#clock.nowMs() - WINDOW_MS_MIN) throw new ApiFault('Throttling.User');
     this.#drop(oldest);
     this.#floorMs = Math.max(this.#floorMs, endMs);
+    this.#table?.write(FLOOR_ROW, Buffer.from(String(this.#floorMs)), AT_ONCE);
   }
 
   #drop(minute: number): void {
-    this.#count -= this.#slots.get(minute)?.count ?? 0;
+    const slot = this.#slots.get(minute);
+    if (slot === undefined) return;
+    this.#count -= slot.count;
     this.#slots.delete(minute);
+    if (this.#table !== undefined) this.#passed.push(rowsOf(minute, slot));
   }
 
   #hash(accessKeyId: string, nonce: string): number {
@@ -98,6 +153,15 @@ export class Nonces {
     // The NUL keeps `ab` and `c` apart from `a` and `bc`.
     return hash.update('\0').update(nonce).digest().readUIntBE(0, 6) + 1;
   }
+}
+
+function rowOf(minute: number, hash: number): string {
+  return `${NONCE_ROWS}${minute}/${hash.toString(36)}`;
+}
+
+function* rowsOf(minute: number, slot: HashSet): Generator<string, undefined> {
+  for (const hash of slot.values()) yield rowOf(minute, hash);
+  return undefined;
 }
 
 const SIZE_FIRST = 256;
@@ -120,6 +184,10 @@ class HashSet {
     }
     this.#places[this.#placeOf(value)] = value;
     this.count++;
+  }
+
+  *values(): Generator<number> {
+    for (const value of this.#places) if (value !== 0) yield value;
   }
 
   #placeOf(value: number): number {

@@ -28,6 +28,8 @@ export interface BrokerControl {
   /** False: that client is not connected. */
   closeConnection(instanceId: string, clientId: string): boolean;
   connectionCount(instanceId: string): number;
+  /** The instance's counters and gauges, by name. */
+  metrics(instanceId: string): object;
 }
 
 export interface Services {

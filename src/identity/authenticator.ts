@@ -80,6 +80,8 @@ export interface Refusal {
    * never a secret.
    */
   readonly detail?: string;
+  /** Where the caller wanted to go, once that was known. */
+  readonly instance?: Instance;
   /** With `useAnotherServer` and `serverMoved`. */
   readonly serverReference?: string;
 }

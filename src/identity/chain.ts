@@ -119,12 +119,16 @@ class Chain<Identity extends object> implements Authenticator {
   #request(attempt: ConnectAttempt): ConnectRequest | Refusal {
     const instance = this.#locate(attempt);
     if ('refused' in instance) return instance;
-    if (instance.withdrawn) return { refused: 'serverUnavailable' };
+    if (instance.withdrawn) return { refused: 'serverUnavailable', instance };
     const { address, clientId } = attempt;
-    if (clientId.length > instance.limits.clientIdCharsMax) return { refused: 'clientIdNotValid' };
-    if (!this.#parts.addressPermitted(instance, address)) return { refused: 'addressDenied' };
+    if (clientId.length > instance.limits.clientIdCharsMax) {
+      return { refused: 'clientIdNotValid', instance };
+    }
+    if (!this.#parts.addressPermitted(instance, address)) {
+      return { refused: 'addressDenied', instance };
+    }
     const banned = this.#parts.doorman.ask(address, instance.id, clientId);
-    return banned === undefined ? { ...attempt, instance } : { refused: banned };
+    return banned === undefined ? { ...attempt, instance } : { refused: banned, instance };
   }
 
   #locate({ userName, serverName }: ConnectAttempt): Instance | Refusal {
@@ -195,15 +199,32 @@ class Chain<Identity extends object> implements Authenticator {
   #conclude(request: ConnectRequest, verdict: Verdict, identity: Identity | undefined): Verdict {
     const { doorman, certificates } = this.#parts;
     const { address, instance, clientId } = request;
+    // A verdict may have taken long, and one of the same name may be there by now.
+    if (instance.removed) return { refused: 'instanceUnknown' };
     if (isRefusal(verdict)) {
       if (GUESSES.has(verdict.refused)) doorman.failed(address, instance.id, clientId);
-      return verdict;
+      return { ...verdict, instance };
     }
     const refused = clientIdFault(request, verdict);
-    if (refused !== undefined) return { refused };
+    if (refused !== undefined) return { refused, instance };
     doorman.succeeded(address, instance.id, clientId);
-    if (identity === undefined) return verdict;
-    return watched(verdict, (client) => certificates.watch(identity, client));
+    return watched(verdict, (client) => {
+      const stop = identity === undefined ? undefined : certificates.watch(identity, client);
+      this.#askBlacklistAgain(instance.id, client);
+      return stop;
+    });
+  }
+
+  /** Whoever was put on it while the verdict was on its way was not online to be told. */
+  #askBlacklistAgain(instanceId: string, client: LiveClient): void {
+    const listed = this.#parts.isBlacklisted(instanceId, client.clientId);
+    if (listed === false) return;
+    Promise.resolve(listed).then(
+      (found) => {
+        if (found) client.disconnect('clientBlacklisted');
+      },
+      () => client.disconnect('storeUnavailable'),
+    );
   }
 }
 
@@ -221,7 +242,7 @@ function clientIdFault(request: ConnectRequest, caller: Caller): FaultCode | und
 }
 
 /** The same caller, and somebody more who watches its connection. */
-function watched(caller: Caller, watch: (client: LiveClient) => () => void): Caller {
+function watched(caller: Caller, watch: (client: LiveClient) => (() => void) | undefined): Caller {
   return {
     instance: caller.instance,
     userName: caller.userName,
@@ -237,7 +258,7 @@ function watched(caller: Caller, watch: (client: LiveClient) => () => void): Cal
       const stop = watch(client);
       return () => {
         own?.();
-        stop();
+        stop?.();
       };
     },
   };

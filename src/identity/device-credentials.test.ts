@@ -1,5 +1,6 @@
 /** Device credentials: one pair for each client, found by client and key, listed by group. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { describe, type TestContext, test } from 'node:test';
 import { openMemoryEngine } from '#adapters/memory';
 import { Fault, systemRandom } from '#base';
@@ -14,6 +15,8 @@ interface World {
   readonly store: Store;
   /** Another node with the same store. */
   readonly other: DeviceCredentials;
+  /** One more, or a later start. */
+  again(): DeviceCredentials;
 }
 
 function openWorld(t: TestContext): World {
@@ -31,7 +34,7 @@ function openWorld(t: TestContext): World {
     t.after(() => opened.close());
     return opened;
   };
-  return { credentials: open(), other: open(), clock, store };
+  return { credentials: open(), other: open(), again: open, clock, store };
 }
 
 async function registerMany(
@@ -42,6 +45,18 @@ async function registerMany(
   const clientIds = Array.from({ length: count }, (_, index) => `${groupId}@@@d${index}`);
   await Promise.all(clientIds.map((clientId) => credentials.register('mqtt-1', clientId)));
   return clientIds;
+}
+
+/** A bucket is the first three digits of a hash. */
+function clientsOfOneBucket(count: number): string[] {
+  const buckets = new Map<string, string[]>();
+  for (let i = 0; ; i++) {
+    const clientId = `GID_a@@@d${i}`;
+    const bucket = createHash('sha256').update(clientId).digest('hex').slice(0, 3);
+    const members = [...(buckets.get(bucket) ?? []), clientId];
+    if (members.length === count) return members;
+    buckets.set(bucket, members);
+  }
 }
 
 async function rows(store: Store, table: string): Promise<string[]> {
@@ -139,6 +154,7 @@ describe('a device credential', () => {
     }
     assert.deepEqual(await rows(store, 'device-credentials'), []);
     assert.deepEqual(await rows(store, 'device-credential-keys'), []);
+    assert.deepEqual(await rows(store, 'device-credential-counts'), []);
     await assert.rejects(credentials.unregister('mqtt-1', 'c'), notFound);
   });
 
@@ -308,6 +324,55 @@ describe('the list of a group', () => {
     await Promise.all(lists);
 
     assert.equal((await list(credentials)).total, 300);
+  });
+
+  test('counts clients of one bucket whom two nodes take on and off at once', async (t) => {
+    const { credentials, other, again } = openWorld(t);
+    const clientIds = clientsOfOneBucket(6);
+    const nodes = [credentials, other];
+    const all = (act: (node: DeviceCredentials, clientId: string) => Promise<unknown>) =>
+      Promise.all(clientIds.map((clientId, index) => act(nodes[index % 2]!, clientId)));
+
+    await all((node, clientId) => node.register('mqtt-1', clientId));
+    for (const node of [...nodes, again()]) assert.equal((await list(node)).total, 6);
+    await Promise.all([
+      ...clientIds.slice(0, 2).map((one) => credentials.unregister('mqtt-1', one)),
+      ...clientIds.slice(2, 4).map((one) => other.unregister('mqtt-1', one)),
+    ]);
+
+    for (const node of [...nodes, again()]) {
+      const page = await list(node);
+      assert.equal(page.total, 2);
+      assert.deepEqual(page.clientIds, clientIds.slice(4).sort());
+    }
+  });
+
+  test('knows how many there are after a restart, one of them registered twice', async (t) => {
+    const { credentials, again } = openWorld(t);
+    await registerMany(credentials, 'GID_a', 50);
+    await credentials.register('mqtt-1', 'GID_a@@@d7');
+
+    assert.equal((await list(again())).total, 50);
+  });
+
+  test('puts a wrong count right when it shows the bucket', async (t) => {
+    const { credentials, again, store } = openWorld(t);
+    await registerMany(credentials, 'GID_a', 5);
+    const [countKey] = await rows(store, 'device-credential-counts');
+    await store.table('device-credential-counts').put(countKey!, Buffer.of(0, 0, 0, 9));
+
+    for (const node of [credentials, again()]) assert.equal((await list(node)).total, 5);
+  });
+
+  test('forgets no client whose count was lost', async (t) => {
+    const { credentials, store } = openWorld(t);
+    await credentials.register('mqtt-1', 'GID_a@@@d');
+    const [countKey] = await rows(store, 'device-credential-counts');
+    await store.table('device-credential-counts').remove(countKey!);
+
+    await credentials.refresh('mqtt-1', 'GID_a@@@d');
+
+    assert.deepEqual((await list(credentials)).clientIds, ['GID_a@@@d']);
   });
 
   test('refuses a token that is not of that group', async (t) => {

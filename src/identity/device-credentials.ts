@@ -61,8 +61,9 @@ export interface DeviceCredentials {
 
 const TABLE = 'device-credentials';
 const INDEX_TABLE = 'device-credential-keys';
+const COUNT_TABLE = 'device-credential-counts';
 /** Keys begin with the instance. */
-export const DEVICE_CREDENTIAL_TABLES: readonly string[] = [TABLE, INDEX_TABLE];
+export const DEVICE_CREDENTIAL_TABLES: readonly string[] = [TABLE, INDEX_TABLE, COUNT_TABLE];
 const CACHED_COUNT_MAX = 10_000;
 const KEY_PART_CHARS_MAX = 4_096; // encoded and twice in a key, they stay within its bound
 const ACCESS_KEY_ID_BYTES = 16;
@@ -100,7 +101,7 @@ class StoredCredentials implements DeviceCredentials {
     this.#options = options;
     this.#table = options.store.table(TABLE);
     this.#index = options.store.table(INDEX_TABLE);
-    this.#groups = new DeviceGroups(this.#table);
+    this.#groups = new DeviceGroups(this.#table, options.store.table(COUNT_TABLE));
     this.#cached = new RecentMap(options.cachedCountMax ?? CACHED_COUNT_MAX);
     this.#stopWatching = this.#table.watch('', ({ key }) => {
       this.#forget(key);
@@ -127,12 +128,14 @@ class StoredCredentials implements DeviceCredentials {
   async unregister(instanceId: string, clientId: string): Promise<void> {
     const key = rowKey(instanceId, clientId);
     for (;;) {
-      const row = await this.#table.get(key);
-      if (row === undefined) throw noCredential();
-      const before = this.#read(instanceId, clientId, row);
-      // Issued together, durable together [ST10].
-      const removing = this.#table.remove(key, row.version);
-      this.#index.write(`${instanceId}/${before.accessKeyId}`, undefined);
+      const removing = this.#groups.change(key, (row) => {
+        if (row === undefined) throw noCredential();
+        const before = this.#read(instanceId, clientId, row);
+        // Issued together, durable together [ST10].
+        const writing = this.#table.remove(key, row.version);
+        this.#index.write(`${instanceId}/${before.accessKeyId}`, undefined);
+        return { by: -1, writing };
+      });
       if (await this.#written(key, removing)) return;
     }
   }
@@ -191,6 +194,7 @@ class StoredCredentials implements DeviceCredentials {
 
   close(): void {
     this.#stopWatching();
+    this.#groups.close();
     this.#listeners.clear();
   }
 
@@ -203,25 +207,24 @@ class StoredCredentials implements DeviceCredentials {
     const { clock, random } = this.#options;
     const key = rowKey(instanceId, clientId);
     for (;;) {
-      const row = await this.#table.get(key);
-      const before = row && this.#read(instanceId, clientId, row);
-      const credential: DeviceCredential = {
-        instanceId,
-        clientId,
-        accessKeyId: PREFIX + randomText(random, ACCESS_KEY_ID_BYTES),
-        accessKeySecret: PREFIX + randomText(random, SECRET_BYTES),
-        createdMs: createdMs(before),
-        updatedMs: clock.nowMs(),
-      };
-      const indexKey = `${instanceId}/${credential.accessKeyId}`;
-      // Issued together, durable together [ST10]. Where another was faster, the former key is
-      // gone all the same.
-      const putting = this.#table.put(key, this.#write(credential), row?.version ?? 'absent');
-      this.#index.write(indexKey, Buffer.from(clientId));
-      if (before !== undefined) {
-        this.#index.write(`${instanceId}/${before.accessKeyId}`, undefined);
-      }
-      if ((await this.#written(key, putting)) !== undefined) return credential;
+      const accessKeyId = PREFIX + randomText(random, ACCESS_KEY_ID_BYTES);
+      const accessKeySecret = PREFIX + randomText(random, SECRET_BYTES);
+      const indexKey = `${instanceId}/${accessKeyId}`;
+      let made: DeviceCredential | undefined;
+      const putting = this.#groups.change(key, (row) => {
+        const before = row && this.#read(instanceId, clientId, row);
+        const times = { createdMs: createdMs(before), updatedMs: clock.nowMs() };
+        made = { instanceId, clientId, accessKeyId, accessKeySecret, ...times };
+        // Issued together, durable together [ST10]. Where another node was faster, the former key
+        // is gone all the same.
+        const writing = this.#table.put(key, this.#write(made), row?.version ?? 'absent');
+        this.#index.write(indexKey, Buffer.from(clientId));
+        if (before !== undefined) {
+          this.#index.write(`${instanceId}/${before.accessKeyId}`, undefined);
+        }
+        return { by: row === undefined ? 1 : 0, writing };
+      });
+      if ((await this.#written(key, putting)) !== undefined) return made!;
       this.#index.write(indexKey, undefined);
     }
   }
@@ -238,7 +241,6 @@ class StoredCredentials implements DeviceCredentials {
   #forget(key: string): void {
     this.#changeCount++;
     this.#cached.delete(key);
-    this.#groups.changed(key);
   }
 
   /** `created ms (8) | updated ms (8) | length (1) | access key id | sealed secret`. */

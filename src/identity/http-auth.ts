@@ -5,7 +5,7 @@
  * its client is connected is asked for again shortly before; a client the service no longer wants
  * is disconnected then, and nobody stays on a decision that has ended.
  */
-import { createHmac } from 'node:crypto';
+import { createHmac, createSecretKey } from 'node:crypto';
 import { isUtf8 } from 'node:buffer';
 import { type Clock, Fault, type Random, type TimerWheel } from '#base';
 import type { AuthenticationWay, ConnectRequest, Refusal, Verdict } from './authenticator.ts';
@@ -128,7 +128,7 @@ type Decide = (
 /** Asks a service, or remembers what it said to the very same question. */
 function createDecider(clock: Clock, random: Random): Decide {
   const cache = new ExpiringCache<HttpDecision>(clock, CACHED_COUNT_MAX);
-  const processKey = random.bytes(32);
+  const processKey = createSecretKey(random.bytes(32)); // from bytes it is slow
   return async ({ number, service }, request, fresh) => {
     const body = bodyOf(request);
     const key = createHmac('sha256', processKey)

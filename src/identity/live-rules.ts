@@ -46,6 +46,8 @@ class RuleSet {
   /** Changes heard while the rows are being read: they are newer. */
   overtaken: Map<string, TopicRule | undefined> | undefined = undefined;
   compileDue = false;
+  /** `compiled` is not what `rules` say. */
+  stale = false;
   /** Left memory: hears of no changes any more. */
   dropped = false;
 
@@ -161,7 +163,11 @@ class RuleSetStore implements RuleSets {
   }
 
   async #ready(set: RuleSet): Promise<void> {
-    if (set.compiled.version > 0) return;
+    if (set.compiled.version > 0) {
+      // Whoever comes after a change must not meet what was before.
+      if (set.stale) this.#compile(set);
+      return;
+    }
     set.loading ??= this.#load(set);
     try {
       await set.loading;
@@ -206,16 +212,18 @@ class RuleSetStore implements RuleSets {
   }
 
   #compileSoon(set: RuleSet): void {
+    set.stale = true;
     if (set.compileDue) return;
     set.compileDue = true;
     this.#clock.after(COMPILE_DELAY_MS, () => {
       set.compileDue = false;
-      if (set.loading === undefined) this.#compile(set);
+      if (set.stale && set.loading === undefined) this.#compile(set);
     });
   }
 
   #compile(set: RuleSet): void {
     this.#version++;
+    set.stale = false;
     set.compiled = new TopicRules([...set.rules.values()], this.#version);
     for (const client of set.clients) client.permissionsChanged();
   }

@@ -1,2 +1,3 @@
 /** What happened: counters today, typed events and traces where the design draws them. */
+export { INSTANCE_METRICS, InstanceMetrics } from './instance-metrics.ts';
 export { METRICS, Metrics } from './metrics.ts';

@@ -345,6 +345,15 @@ test('an administrator sends, looks and closes', async (t) => {
     subscriptions: [{ filter: 'news/#', qos: 1 }],
   });
   assert.equal(administration.connectionCount('mqtt-test'), 1);
+  const numbers = administration.metrics('mqtt-test');
+  assert.partialDeepStrictEqual(numbers, {
+    connectsAccepted: 1,
+    messagesReceived: 0,
+    deliveries: 1,
+    connections: 1,
+    subscriptionsRefused: 0,
+  });
+  assert.equal(administration.metrics('default').connections, 0);
   await assert.rejects(administration.sendMessage('mqtt-test', 'olds/1', Buffer.alloc(0)));
   await assert.rejects(administration.sendMessage('mqtt-none', 'news/1', Buffer.alloc(0)));
   assert.equal(administration.closeConnection('mqtt-test', clientId), true);

@@ -62,6 +62,7 @@ async function openWorld(t: TestContext): Promise<World> {
         : undefined,
     closeConnection: () => false,
     connectionCount: () => 3,
+    metrics: () => ({ connections: 3, messagesReceived: 7 }),
   };
   // All that these actions use.
   const services = {
@@ -162,6 +163,8 @@ test('an instance is described and changed, limits by name and as JSON', async (
   assert.deepEqual(changed['DeviceEndpoints'], ['mqtt://127.0.0.1:1883']);
   assert.equal(changed['ConnectionCount'], 3);
   assert.deepEqual(await world.call('GetInstance', ONE), changed);
+  const numbers = await world.call('GetInstanceMetrics', ONE);
+  assert.deepEqual(numbers, { Connections: 3, MessagesReceived: 7 });
   const back = await world.call('UpdateInstance', { ...ONE, Limits: '{"PayloadBytesMax":null}' });
   assert.equal((back['Limits'] as Answer)['PayloadBytesMax'], 65_536);
   for (const bad of ['[]', '{"x":1}', '{"PayloadBytesMax":"1"}', '{', '{"PayloadBytesMax":-2}']) {

@@ -6,6 +6,7 @@ import {
   type InstanceKind,
   type Overstepping,
 } from '#instances';
+import { INSTANCE_METRICS } from '#telemetry';
 import { type Action, type Call, type Parameter, type ResultField, text } from '../action.ts';
 import { ApiFault, type ApiFaultCode } from '../api-fault.ts';
 import type { Services } from '../services.ts';
@@ -229,6 +230,37 @@ const deleteInstance: Action = {
   },
 };
 
+const getInstanceMetrics: Action = {
+  ...COMMON,
+  name: 'GetInstanceMetrics',
+  about: "Tells an instance's own numbers since the start of the broker, and what it holds now.",
+  origin: 'ternmq',
+  parameters: [INSTANCE_ID],
+  result: [
+    ...Object.entries(INSTANCE_METRICS).map(([name, about]) => metricField(name, `${about}.`)),
+    metricField('connections', 'Clients connected now.'),
+    metricField('filters', 'Different filters that somebody holds now.'),
+    metricField('logMessages', 'Messages in the log now.'),
+    metricField('logBytes', 'Their bytes.'),
+  ],
+  answer: 'bare',
+  permission: 'mq:GetInstanceMetrics',
+  instanceParameter: 'InstanceId',
+  async handle(services, call) {
+    const { id } = instanceOf(services, call);
+    const numbers = Object.entries(services.broker.metrics(id));
+    return Object.fromEntries(numbers.map(([name, value]) => [capitalized(name), value]));
+  },
+};
+
+function metricField(name: string, about: string): ResultField {
+  return { name: capitalized(name), type: 'number', about: capitalized(about) };
+}
+
+function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 const disasterDowngrade: Action = {
   ...COMMON,
   name: 'DisasterDowngrade',
@@ -289,6 +321,7 @@ export const instanceActions: readonly Action[] = [
   listInstances,
   createInstance,
   getInstance,
+  getInstanceMetrics,
   updateInstance,
   deleteInstance,
   disasterDowngrade,
