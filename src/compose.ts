@@ -28,7 +28,7 @@ import {
   TOKEN_TABLES,
 } from '#identity';
 import { type Instances, openInstances } from '#instances';
-import type { Engine, LogRetention } from '#ports';
+import type { Engine, LogRetention, Store } from '#ports';
 import { Metrics } from '#telemetry';
 import { composeIdentities, type Identities } from './compose-identity.ts';
 
@@ -105,7 +105,7 @@ export async function compose(ground: Ground): Promise<House> {
     });
     closing.push(() => listeners.forEach((listener) => listener.close()));
     const urls = listeners.map((listener) => listener.url);
-    const inside = { instances, identities, administration, urls };
+    const inside = { store: engine.store, instances, identities, administration, urls };
     const control = await openControlDoor(ground, inside);
     if (control !== undefined) closing.push(() => control.close());
     return {
@@ -160,6 +160,7 @@ function tellFirstKey({ tell }: Ground, { firstKey }: Identities): void {
 }
 
 interface Inside {
+  readonly store: Store;
   readonly instances: Instances;
   readonly identities: Identities;
   readonly administration: Administration;
@@ -170,11 +171,12 @@ interface Inside {
 async function openControlDoor(ground: Ground, inside: Inside): Promise<Control | undefined> {
   const { settings, clock, random, log } = ground;
   if (settings.control.length === 0) return undefined;
-  const { instances, identities, administration, urls } = inside;
+  const { store, instances, identities, administration, urls } = inside;
   return await openControl({
     urls: settings.control.map(showWebUrl),
     certificateFile: settings.controlCert,
     keyFile: settings.controlKey,
+    store,
     log,
     clock,
     random,

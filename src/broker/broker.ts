@@ -126,10 +126,13 @@ export class Broker implements Doorkeeper {
   /** The space of an instance, made on first use. */
   space(instance: Instance): InstanceSpace {
     let space = this.spaces.get(instance.id);
-    if (space === undefined) {
+    if (space?.instance !== instance) {
       space = new InstanceSpace(this, instance);
-      space.retain();
-      this.spaces.set(instance.id, space);
+      // One that was removed has a place no more; another of its name may have it by now.
+      if (!instance.removed) {
+        space.retain();
+        this.spaces.set(instance.id, space);
+      }
     }
     return space;
   }
@@ -152,7 +155,7 @@ export class Broker implements Doorkeeper {
       return;
     }
     const space = this.space(instance);
-    this.spaces.delete(instance.id);
+    if (this.spaces.get(instance.id) === space) this.spaces.delete(instance.id);
     space.clear().catch((error: unknown) => {
       this.log.error('a removed instance left something behind', {
         instance: instance.id,

@@ -9,7 +9,7 @@
  */
 import type { Position } from '#ports';
 import type { Qos } from '#wire';
-import type { Connection } from './connection.ts';
+import { type Connection, ConnectionState } from './connection.ts';
 import { InflightState } from './inflight.ts';
 import { layoutOf, type Publication } from './publication.ts';
 import type { Lease, PendingDelivery, Session } from './session.ts';
@@ -27,7 +27,8 @@ export function effectiveQos(published: Qos, granted: Qos): Qos {
 /** A copy at QoS 0: sent or dropped. */
 export function deliverQos0(delivery: Delivery, publication: Publication, retain: boolean): void {
   const { connection } = delivery.session;
-  if (connection === undefined) return;
+  // What comes before CONNACK is out is lost to QoS 0 [MQTT-3.2.0-1].
+  if (connection === undefined || connection.state !== ConnectionState.open) return;
   const { metrics } = connection.broker;
   if (connection.full) {
     metrics.droppedQos0SlowSubscriber++;

@@ -25,8 +25,10 @@ import {
   encodeConnack,
   isReasonAllowed,
 } from '#wire';
+import type { Broker } from './broker.ts';
 import { Block, type Connection, ConnectionState } from './connection.ts';
 import { setVersion } from './connect-version.ts';
+import type { InstanceSpace } from './instance-space.ts';
 import type { Limits } from './limits.ts';
 import { ConnectedClient, dropForbidden } from './live-client.ts';
 import { pump } from './pump.ts';
@@ -280,22 +282,10 @@ async function establish(
   const { broker } = connection;
   const { limits } = broker;
   const space = broker.space(caller.instance);
-  const { will } = packet;
-  const refused =
-    space.guard.connect(packet.clientId) ??
-    (will === undefined ? undefined : space.guard.will(will));
-  if (refused !== undefined) {
-    broker.metrics.overloadRefusals++;
-    refuseConnect(connection, { refused, instance: caller.instance });
-    return;
-  }
+  if (refusedByInstance(connection, packet, space)) return;
   const bounds = caller.instance.limits;
-  const assigned = packet.clientId === '' || caller.assignedClientId !== undefined;
-  const clientId =
-    caller.assignedClientId ??
-    (packet.clientId === ''
-      ? `auto-${Buffer.from(broker.random.bytes(12)).toString('hex')}`
-      : packet.clientId);
+  const clientId = caller.assignedClientId ?? (packet.clientId || freshClientId(broker));
+  const assigned = clientId !== packet.clientId || caller.assignedClientId !== undefined;
   connection.caller = caller;
   const asked = expiryAsked(packet);
   const expirySeconds = boundExpiry(asked, bounds, limits);
@@ -306,6 +296,11 @@ async function establish(
   });
   if (connection.gone) return;
   const session = connection.session!;
+  if (space.instance.removed) {
+    session.expirySeconds = 0; // nothing of it stays
+    refuseConnect(connection, { refused: 'instanceUnknown' });
+    return;
+  }
   session.windowMax = Math.min(packet.properties.receiveMaximum, limits.inflightCountMax);
   connection.aliasOutMax = Math.min(packet.properties.topicAliasMaximum, limits.topicAliasMaximum);
   dropForbidden(connection); // a session may come back to a client that may do less
@@ -339,6 +334,23 @@ async function establish(
   pump(session);
   connection.unblock(Block.connecting);
   broker.turn.schedule();
+}
+
+/** True: the instance does not want this connection, or not its will, and it was told so. */
+function refusedByInstance(
+  connection: Connection,
+  { clientId, will }: ConnectPacket,
+  { guard, instance }: InstanceSpace,
+): boolean {
+  const refused = guard.connect(clientId) ?? (will === undefined ? undefined : guard.will(will));
+  if (refused === undefined) return false;
+  connection.broker.metrics.overloadRefusals++;
+  refuseConnect(connection, { refused, instance });
+  return true;
+}
+
+function freshClientId(broker: Broker): string {
+  return `auto-${Buffer.from(broker.random.bytes(12)).toString('hex')}`;
 }
 
 /** 0xFFFFFFFF is for ever; 0 ends with the connection and is never raised. */

@@ -35,6 +35,13 @@ export class InstanceGuard {
     return this.#instance.kind === 'compatible';
   }
 
+  /** False: a P2P message of somebody else's. */
+  isFor(clientId: string, topic: string): boolean {
+    if (!this.compatible) return true;
+    const receiver = receiverOf(topic);
+    return receiver === undefined || receiver === clientId;
+  }
+
   /** Why that client may not connect now, or `undefined`. */
   connect(clientId: string): FaultCode | undefined {
     if (this.#instance.removed) return 'instanceUnknown';
@@ -62,7 +69,6 @@ export class InstanceGuard {
     if (this.#version !== instance.version) this.#refresh();
     if (entry.checkedVersion !== this.#version) {
       entry.checkedVersion = this.#version;
-      entry.receiver = this.compatible ? receiverOf(entry.topic) : undefined;
       entry.fault = this.#topicFault(entry.topic);
     }
     if (entry.fault !== undefined) return entry.fault;

@@ -9,11 +9,12 @@ import type { Broker } from './broker.ts';
 import { effectiveQos, handOver } from './delivery.ts';
 import { InstanceGuard } from './instance-guard.ts';
 import type { KeptMessage } from './kept-message.ts';
+import { isMailbox, Mailboxes } from './mailbox.ts';
 import { lag } from './pump.ts';
 import { RetainedMessages } from './retained.ts';
 import type { Session } from './session.ts';
 import { SharedGroup } from './shared-group.ts';
-import { SubscriptionTree } from './subscription-tree.ts';
+import { type Leaf, SubscriptionTree } from './subscription-tree.ts';
 import { createSubscription, type StoredSubscription, type Subscription } from './subscription.ts';
 import { TopicCache, type TopicEntry } from './topic-cache.ts';
 
@@ -22,6 +23,7 @@ export class InstanceSpace {
   readonly instance: Instance;
   readonly log: InstanceLog;
   readonly tree: SubscriptionTree = new SubscriptionTree();
+  readonly mailboxes: Mailboxes = new Mailboxes();
   readonly topics: TopicCache;
   readonly retained: RetainedMessages;
   /** Online sessions by client identifier. */
@@ -40,6 +42,7 @@ export class InstanceSpace {
       this.tree,
       broker.limits.topicCacheCountMax,
       broker.random.below(0x7fff_ffff),
+      instance.kind === 'compatible' ? this.mailboxes : undefined,
     );
     this.retained = new RetainedMessages(this);
     this.guard = new InstanceGuard(this);
@@ -143,7 +146,7 @@ export class InstanceSpace {
   #attach(subscription: Subscription): void {
     const { session } = subscription.delivery;
     if (subscription.share === undefined) {
-      this.tree.change(subscription.filter, (leaf) => leaf.deliveries.push(subscription.delivery));
+      this.#change(subscription, (leaf) => leaf.deliveries.push(subscription.delivery));
       return;
     }
     const group = this.#group(subscription);
@@ -153,9 +156,14 @@ export class InstanceSpace {
     this.tree.change(subscription.filter, () => {});
   }
 
+  #change({ text, filter }: Subscription, change: (leaf: Leaf) => void): void {
+    if (isMailbox(text)) this.mailboxes.change(text, change);
+    else this.tree.change(filter, change);
+  }
+
   #detach(subscription: Subscription): void {
     if (subscription.share === undefined) {
-      this.tree.change(subscription.filter, (leaf) => {
+      this.#change(subscription, (leaf) => {
         const at = leaf.deliveries.indexOf(subscription.delivery);
         leaf.deliveries.splice(at, 1);
       });
@@ -173,7 +181,7 @@ export class InstanceSpace {
     for (const subscription of session.subscriptions.values()) {
       const counts = subscription.qos > 0;
       if (subscription.share === undefined) {
-        this.tree.change(subscription.filter, (leaf) => {
+        this.#change(subscription, (leaf) => {
           leaf.deliveries.splice(leaf.deliveries.indexOf(subscription.delivery), 1);
           if (counts) leaf.offlineCount++;
         });
@@ -201,7 +209,7 @@ export class InstanceSpace {
       if (item.qos === 0) continue;
       const subscription = createSubscription(OFFLINE, item);
       if (subscription.share === undefined) {
-        this.tree.change(subscription.filter, (leaf) => {
+        this.#change(subscription, (leaf) => {
           leaf.offlineCount += by;
         });
       } else {

@@ -8,6 +8,7 @@ import type { Connection } from './connection.ts';
 import { effectiveQos, fits, send } from './delivery.ts';
 import { InflightState } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
+import { receiverOf } from './mailbox.ts';
 import type { Session } from './session.ts';
 import { deliveryFor } from './session-match.ts';
 import type { StoredDelivery } from './session-store.ts';
@@ -74,6 +75,10 @@ function again(session: Session, connection: Connection, item: StoredDelivery, f
     settle(session, item);
     return;
   }
+  if (!mayHave(session, connection, found.topic)) {
+    settle(session, item);
+    return;
+  }
   const qos = item.state === InflightState.awaitsPuback ? 1 : 2;
   const retained = item.topic !== undefined;
   // Matched by what is subscribed now; without a subscription it is finished all the same.
@@ -90,6 +95,12 @@ function again(session: Session, connection: Connection, item: StoredDelivery, f
   if (qos === 1) broker.metrics.messagesSentQos1++;
   else broker.metrics.messagesSentQos2++;
   send(connection, delivery, broker.replayed, effectiveQos(qos, qos), item.id, retain);
+}
+
+/** The rights of the caller may be fewer now, or those of somebody else. */
+function mayHave(session: Session, { caller }: Connection, topic: string): boolean {
+  if (session.space.guard.compatible && receiverOf(topic) === session.clientId) return true;
+  return caller?.permissions?.maySubscribe(topic) !== false;
 }
 
 function settle(session: Session, item: StoredDelivery): void {

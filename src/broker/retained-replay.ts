@@ -53,6 +53,7 @@ export class RetainedReplay implements RetainedWatcher {
       if (qos > 0 && !this.#session.windowOpen) return;
       this.#index++;
       if (this.#written.has(message.topic)) continue;
+      if (!this.#session.space.guard.isFor(this.#session.clientId, message.topic)) continue;
       if (message.expiresMs === 0 || message.expiresMs > this.#nowMs) this.#send(message);
     }
     void this.#fetch();

@@ -1,6 +1,6 @@
 /** Where the messages of one topic go, worked out once per topic and change of subscriptions. */
 import type { SharedGroup } from './shared-group.ts';
-import type { SubscriptionTree } from './subscription-tree.ts';
+import type { Leaf, SubscriptionTree } from './subscription-tree.ts';
 import { type Delivery, mergeDeliveries } from './subscription.ts';
 import type { Session } from './session.ts';
 
@@ -14,6 +14,24 @@ export interface Route {
   readonly durable: boolean;
   /** Nobody at all. */
   readonly empty: boolean;
+}
+
+/** Of a topic that nobody hears. */
+export const NOWHERE: Route = {
+  deliveries: [],
+  groups: [],
+  durableOnline: false,
+  durable: false,
+  empty: true,
+};
+
+/** The route of a client's P2P messages: to its mailbox, whatever others subscribe to. */
+export function createMailboxRoute(leaf: Leaf | undefined): Route {
+  if (leaf === undefined) return NOWHERE;
+  const deliveries = [...leaf.deliveries];
+  const durableOnline = deliveries.some(({ session }) => session.durable);
+  const durable = durableOnline || leaf.offlineCount > 0;
+  return { deliveries, groups: [], durableOnline, durable, empty: false };
 }
 
 export function createRoute(tree: SubscriptionTree, topic: string): Route {

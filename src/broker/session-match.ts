@@ -1,5 +1,6 @@
 /** How one session gets a message that does not come by a route: from the log, or once more. */
 import { matchesFilter } from '#ports';
+import { isMailbox, receiverOf } from './mailbox.ts';
 import type { Session } from './session.ts';
 import { type Delivery, mergeDeliveries } from './subscription.ts';
 
@@ -9,9 +10,13 @@ export function deliveryFor(
   topic: string,
   position: number,
 ): Delivery | undefined {
+  const { compatible } = session.space.guard;
+  const receiver = compatible ? receiverOf(topic) : undefined;
+  if (receiver !== undefined && receiver !== session.clientId) return undefined;
   let found: Delivery | undefined;
   for (const subscription of session.subscriptions.values()) {
     if (subscription.share !== undefined || subscription.since >= position) continue;
+    if (receiver !== undefined && !isMailbox(subscription.text)) continue;
     if (!matchesFilter(subscription.filter, topic)) continue;
     found =
       found === undefined ? subscription.delivery : mergeDeliveries(found, subscription.delivery);

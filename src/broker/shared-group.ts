@@ -288,6 +288,10 @@ export class SharedGroup {
         bytesMax: PAGE_BYTES_MAX,
       });
       for (const entry of page.entries) {
+        if (!this.space.guard.isFor('', entry.topic)) {
+          this.next = entry.position; // P2P messages are not shared
+          continue;
+        }
         const member = this.#ready();
         if (member === undefined) return;
         this.#giveLoaded(member, entry, entry.position);

@@ -10,7 +10,8 @@
  */
 import type { FaultCode } from '#base';
 import type { SubscriptionTree } from './subscription-tree.ts';
-import { createRoute, type Route } from './route.ts';
+import { type Mailboxes, receiverOf } from './mailbox.ts';
+import { createMailboxRoute, createRoute, NOWHERE, type Route } from './route.ts';
 
 export class TopicEntry {
   readonly topic: string;
@@ -19,29 +20,27 @@ export class TopicEntry {
   readonly fan: number;
   /** The server's own: clients do not publish to it. */
   readonly reserved: boolean;
-  route: Route;
-  version: number;
+  /** The client whose P2P topic it is. */
+  readonly receiver: string | undefined;
+  route: Route = NOWHERE;
+  version: number = -1;
   /** The instance's rules were asked for this topic at that version of them, and said this. */
   checkedVersion = -1;
   fault: FaultCode | undefined = undefined;
-  /** The client whose P2P topic it is. */
-  receiver: string | undefined = undefined;
 
   constructor(
     topic: string,
     bytes: Buffer,
     hash: number,
     fan: number,
-    route: Route,
-    version: number,
+    receiver: string | undefined,
   ) {
     this.topic = topic;
     this.bytes = bytes;
     this.hash = hash;
     this.fan = fan;
     this.reserved = topic.startsWith('$SYS/');
-    this.route = route;
-    this.version = version;
+    this.receiver = receiver;
   }
 }
 
@@ -55,6 +54,7 @@ const ROUTE_WEIGHT_MAX = 4_000_000;
 export class TopicCache {
   readonly #tree: SubscriptionTree;
   readonly #countMax: number;
+  readonly #mailboxes: Mailboxes | undefined;
   readonly #seed: number;
   #entries: (TopicEntry | undefined)[];
   /** Beside each entry, so that a look-up touches little memory: hash, and bytes in the arena. */
@@ -67,8 +67,9 @@ export class TopicCache {
   /** Deliveries in the routes made since the cache was begun. */
   #weight = 0;
 
-  /** `seed`: so that nobody can choose topics that collide. */
-  constructor(tree: SubscriptionTree, countMax: number, seed: number) {
+  /** `seed`: so that nobody can choose topics that collide. `mailboxes`: where there is P2P. */
+  constructor(tree: SubscriptionTree, countMax: number, seed: number, mailboxes?: Mailboxes) {
+    this.#mailboxes = mailboxes;
     this.#tree = tree;
     this.#countMax = countMax;
     this.#seed = seed | 0;
@@ -97,11 +98,9 @@ export class TopicCache {
   add(bytes: Buffer): TopicEntry {
     const hash = hashBytes(bytes, 0, bytes.length, this.#seed);
     const topic = bytes.toString('utf8');
-    const fan = this.#tree.fan(topic);
-    const version = this.#tree.version(fan);
-    const route = createRoute(this.#tree, topic);
-    const entry = new TopicEntry(topic, bytes, hash, fan, route, version);
-    this.#weight += route.deliveries.length;
+    const receiver = this.#mailboxes === undefined ? undefined : receiverOf(topic);
+    const entry = new TopicEntry(topic, bytes, hash, this.#tree.fan(topic), receiver);
+    this.route(entry);
     if (
       this.#count >= this.#countMax ||
       this.#arenaFill + bytes.length > ARENA_BYTES_MAX ||
@@ -123,9 +122,21 @@ export class TopicCache {
 
   /** Where messages of that topic go now. */
   route(entry: TopicEntry): Route {
+    if (entry.receiver !== undefined) return this.#mailboxRoute(entry, entry.receiver);
     const version = this.#tree.version(entry.fan);
     if (entry.version !== version) {
       entry.route = createRoute(this.#tree, entry.topic);
+      entry.version = version;
+      this.#weight += entry.route.deliveries.length;
+    }
+    return entry.route;
+  }
+
+  #mailboxRoute(entry: TopicEntry, receiver: string): Route {
+    const mailboxes = this.#mailboxes!;
+    const version = mailboxes.version(receiver);
+    if (entry.version !== version) {
+      entry.route = createMailboxRoute(mailboxes.leaf(receiver));
       entry.version = version;
       this.#weight += entry.route.deliveries.length;
     }

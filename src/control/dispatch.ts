@@ -17,7 +17,7 @@ import {
   resourceForbidden,
   translateFault,
 } from './fault-translation.ts';
-import type { ControlLimits } from './limits.ts';
+import { type ControlLimits, LARGE_REQUEST_BYTES } from './limits.ts';
 import type { Nonces } from './nonces.ts';
 import type { Rates } from './rates.ts';
 import { authenticateRequest, type ProvenRequest } from './request-authentication.ts';
@@ -74,6 +74,7 @@ export function createDispatcher(options: DispatchOptions): Dispatcher {
         options.metrics?.called(claimed, code, options.clock.monotonicMs() - startMs);
       try {
         limitAddress(options, address, claimed);
+        limitLarge(options, address, request);
         const proven = await authenticateRequest(
           request,
           options.services.accounts,
@@ -85,6 +86,7 @@ export function createDispatcher(options: DispatchOptions): Dispatcher {
         return body;
       } catch (error) {
         tell(error instanceof ApiFault ? error.code : 'InternalError');
+        countBadLarge(options, address, request, error);
         throw error;
       }
     },
@@ -103,6 +105,35 @@ function limitAddress(options: DispatchOptions, address: string, action: string)
   if (!options.rates.take(`address ${address} ${action}`, callsPerSecondPerAddressMax)) {
     throw new ApiFault('Throttling.Api');
   }
+}
+
+/** A key's identifier is no secret: with one, anybody can have us prove a large request wrong. */
+function limitLarge(
+  { rates, limits }: DispatchOptions,
+  address: string,
+  request: SignedRequest,
+): void {
+  if (!isLarge(request)) return;
+  if (rates.has(`bad ${address}`, limits.badLargePerSecondPerAddressMax)) return;
+  throw new ApiFault('Throttling.Api');
+}
+
+function countBadLarge(
+  { rates, limits }: DispatchOptions,
+  address: string,
+  request: SignedRequest,
+  error: unknown,
+): void {
+  const bad = error instanceof ApiFault && error.code === 'SignatureDoesNotMatch';
+  if (bad && isLarge(request)) {
+    rates.take(`bad ${address}`, limits.badLargePerSecondPerAddressMax);
+  }
+}
+
+function isLarge({ body, query }: SignedRequest): boolean {
+  let size = body.length;
+  for (const [name, value] of query) size += name.length + value.length;
+  return size > LARGE_REQUEST_BYTES;
 }
 
 function findAction(actions: ReadonlyMap<string, Action>, proven: ProvenRequest): Action {

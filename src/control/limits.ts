@@ -9,6 +9,7 @@ export interface ControlLimits {
   readonly bodyBytesMax: number;
   readonly bodyBytesTotalMax: number;
   readonly connectionCountMax: number;
+  readonly connectionsPerAddressMax: number;
   readonly requestCountMax: number;
   readonly headersMsMax: number;
   readonly requestMsMax: number;
@@ -16,6 +17,7 @@ export interface ControlLimits {
   readonly keepAliveMs: number;
   readonly handlerMsMax: number;
   readonly callsPerSecondPerAddressMax: number;
+  readonly badLargePerSecondPerAddressMax: number;
   readonly bucketCountMax: number;
   readonly nonceCountMax: number;
 }
@@ -26,6 +28,8 @@ export const CONTROL_LIMITS: ControlLimits = {
   bodyBytesMax: 1024 * 1024,
   bodyBytesTotalMax: 64 * 1024 * 1024,
   connectionCountMax: 1_000,
+  // A stranger with a mebibyte of unfinished headers on each of his must not have them all.
+  connectionsPerAddressMax: 256,
   requestCountMax: 2_000,
   headersMsMax: 15_000,
   requestMsMax: 30_000,
@@ -35,9 +39,13 @@ export const CONTROL_LIMITS: ControlLimits = {
   // Most clients wait three seconds.
   handlerMsMax: 2_500,
   callsPerSecondPerAddressMax: 300,
+  badLargePerSecondPerAddressMax: 2,
   bucketCountMax: 50_000,
   nonceCountMax: 2_000_000,
 };
+
+/** To prove a larger request costs so much that strangers may not have it done at will. */
+export const LARGE_REQUEST_BYTES: number = 16 * 1024;
 
 /** The most parameters of one request: lists of a thousand, keys and values, fit. */
 export const PARAMETER_COUNT_MAX = 4_096;
@@ -69,12 +77,14 @@ export const CONTROL_LIMIT_ROWS: readonly LimitRow[] = [
   row('parameters of a request', 'count', PARAMETER_COUNT_MAX, 'answered 413'),
   row('members of a list', 'count', LIST_COUNT_MAX, 'refused with the fault for parameters'),
   row('connections', 'count', L.connectionCountMax, 'closed as they come'),
+  row('connections from an address', 'count', L.connectionsPerAddressMax, 'closed as they come'),
   row('requests under way', 'count', L.requestCountMax, 'answered 503: try again'),
   row('time for the headers', 'ms', L.headersMsMax, 'answered 408, closed'),
   row('time for a request', 'ms', L.requestMsMax, 'answered 408, closed'),
   row('pause between requests', 'ms', L.keepAliveMs, 'closed'),
   row('time for an action', 'ms', L.handlerMsMax, 'answered 503; what was asked for may still be done'),
   row('calls from an address, of one action', 'per second', L.callsPerSecondPerAddressMax, 'refused with Throttling.Api'),
+  row('requests above 16 KiB signed wrongly, from an address', 'per second', L.badLargePerSecondPerAddressMax, 'further large ones are refused with Throttling.Api'),
   row('callers whose rate is known', 'count', L.bucketCountMax, 'the one that called longest ago is forgotten, and may burst again'),
   row('nonces remembered', 'count', L.nonceCountMax, 'the oldest go and requests of their time are refused; with none older than a minute, callers are'),
 ];

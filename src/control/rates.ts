@@ -42,6 +42,14 @@ export class Rates {
     return true;
   }
 
+  /** Whether `take` would answer true; takes nothing. */
+  has(key: string, callsPerSecondMax: number): boolean {
+    const bucket = this.#buckets.get(key);
+    if (bucket === undefined) return true;
+    const gained = ((this.#clock.monotonicMs() - bucket.filledMs) / 1_000) * callsPerSecondMax;
+    return bucket.calls + gained >= 1;
+  }
+
   /** Forgets what is full again, a little at each call, and more where there are too many. */
   #forget(nowMs: number): void {
     let looked = 0;

@@ -119,21 +119,23 @@ describe('HTTP that is not a call', () => {
     assertRefused(await hanging, 503, 'ServiceUnavailable');
   });
 
-  test('connections beyond the bound are closed, and room comes back', async (t) => {
-    const door = await openTestDoor(t, { actions: ACTIONS, limits: { connectionCountMax: 1 } });
-    const { hostname, port } = new URL(door.url);
-    const first = connect(Number(port), hostname);
-    first.on('error', () => undefined);
-    await once(first, 'connect');
+  for (const bound of ['connectionCountMax', 'connectionsPerAddressMax']) {
+    test(`connections beyond ${bound} are closed, and room comes back`, async (t) => {
+      const door = await openTestDoor(t, { actions: ACTIONS, limits: { [bound]: 1 } });
+      const { hostname, port } = new URL(door.url);
+      const first = connect(Number(port), hostname);
+      first.on('error', () => undefined);
+      await once(first, 'connect');
 
-    await assert.rejects(door.send({ path: '/health' }));
-    first.destroy();
+      await assert.rejects(door.send({ path: '/health' }));
+      first.destroy();
 
-    await until(
-      () => isServed(door),
-      () => 'there is no room',
-    );
-  });
+      await until(
+        () => isServed(door),
+        () => 'there is no room',
+      );
+    });
+  }
 
   test('closing lets a request under way finish', async (t) => {
     const clock = new ManualClock(Date.now());

@@ -6,9 +6,10 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Clock, Fault, type Log, type Random } from '#base';
+import type { Store } from '#ports';
 import type { Action } from './action.ts';
 import { ACTIONS } from './actions.ts';
 import { ApiFault } from './api-fault.ts';
@@ -17,7 +18,7 @@ import { type ControlUrl, formatControlUrl, parseControlUrl } from './control-ur
 import { type ControlMetrics, createDispatcher, type Dispatcher } from './dispatch.ts';
 import { type BodyBudget, readRequest } from './http-request.ts';
 import { CONTROL_LIMITS, type ControlLimits } from './limits.ts';
-import { Nonces } from './nonces.ts';
+import { NONCE_TABLE, Nonces } from './nonces.ts';
 import { describeApi } from './openapi.ts';
 import { Rates } from './rates.ts';
 import type { Services } from './services.ts';
@@ -29,6 +30,8 @@ export interface ControlOptions {
   readonly certificateFile?: string | undefined;
   readonly keyFile?: string | undefined;
   readonly services: Services;
+  /** Where the nonces that were seen outlive the process; left out, they do not. */
+  readonly store?: Store | undefined;
   readonly log: Log;
   readonly clock: Clock;
   readonly random: Random;
@@ -48,10 +51,13 @@ export interface Control {
 
 const CLOSE_MS = 3_000;
 const IDLE_MS_MAX = 120_000;
+/** For a refusal to be read. */
+const LINGER_MS = 1_000;
 
 /** Serves the control API on every URL, or rejects with a `Fault` that says why not. */
 export async function openControl(options: ControlOptions): Promise<Control> {
   const door = new Door(options);
+  await door.load();
   const servers: Server[] = [];
   const urls: string[] = [];
   try {
@@ -146,8 +152,11 @@ class Door {
   readonly #dispatcher: Dispatcher;
   readonly #budget: BodyBudget;
   readonly #description: string;
+  readonly #nonces: Nonces;
   /** Connections with an answer under way: a second one must not be written into it. */
   readonly #answering: WeakSet<Duplex> = new WeakSet();
+  /** Connections by address. */
+  readonly #connections = new Map<string, number>();
   #requestCount = 0;
 
   constructor(options: ControlOptions) {
@@ -162,7 +171,8 @@ class Door {
       totalBytesMax: limits.bodyBytesTotalMax,
       heldBytes: 0,
     };
-    const nonces = new Nonces(clock, random, limits);
+    const nonces = new Nonces(clock, random, limits, options.store?.table(NONCE_TABLE));
+    this.#nonces = nonces;
     const rates = new Rates(clock, limits);
     const shared = { actions, services, nonces, rates, clock, log, limits, metrics };
     this.#dispatcher = createDispatcher(shared);
@@ -177,16 +187,38 @@ class Door {
     };
   }
 
+  /** What the process before has seen, before the first request comes. */
+  async load(): Promise<void> {
+    await this.#nonces.load();
+  }
+
   serve(server: Server): void {
     server.maxConnections = this.#limits.connectionCountMax;
     server.setTimeout(IDLE_MS_MAX);
     const answer = (message: IncomingMessage, response: ServerResponse): void => {
       void this.#serve(message, response);
     };
+    server.on('connection', (socket) => this.#bound(socket));
     server.on('request', answer);
     server.on('checkExpectation', answer); // whatever is expected: we answer
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
       this.#refuseUnread(error, socket);
+    });
+  }
+
+  /** One address must not have every place. */
+  #bound(socket: Socket): void {
+    const address = socket.remoteAddress ?? '';
+    const count = this.#connections.get(address) ?? 0;
+    if (count >= this.#limits.connectionsPerAddressMax) {
+      socket.destroy();
+      return;
+    }
+    this.#connections.set(address, count + 1);
+    socket.once('close', () => {
+      const left = (this.#connections.get(address) ?? 1) - 1;
+      if (left === 0) this.#connections.delete(address);
+      else this.#connections.set(address, left);
     });
   }
 
@@ -278,6 +310,9 @@ class Door {
       connection: 'close',
     }).map(([name, value]) => `${name}: ${value}\r\n`);
     socket.end(`HTTP/1.1 ${status} Refused\r\n${headers.join('')}\r\n${body}`);
+    // Whoever does not close would keep his place, and all that he has sent.
+    const stop = this.#options.clock.after(LINGER_MS, () => socket.destroy());
+    socket.once('close', stop);
   }
 
   /** A random UUID in upper case, as the vendor's are. */

@@ -139,7 +139,9 @@ async function post(
   );
   const response = await fetch(url, { method: 'POST', headers: sent, body });
   const parsed = (await response.json()) as Readonly<Record<string, unknown>>;
-  return { status: response.status, code: String(parsed['Code'] ?? ''), body: parsed };
+  const { Code } = parsed;
+  const code = typeof Code === 'string' ? Code : '';
+  return { status: response.status, code, body: parsed };
 }
 
 function authorization(key: Key, headers: Readonly<Record<string, string | undefined>>): string {
@@ -154,6 +156,6 @@ function authorization(key: Key, headers: Readonly<Record<string, string | undef
 }
 
 /** The password of Signature and DeviceCredential mode. */
-export function sign(secret: string, clientId: string): string {
+export function sign(secret: string, clientId: string | Uint8Array): string {
   return createHmac('sha1', secret).update(clientId).digest('base64');
 }
