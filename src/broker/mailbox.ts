@@ -3,8 +3,8 @@
  * else, whatever others subscribe to.
  *
  * In a compatible instance every session holds one subscription of the instance's own, under a
- * text no client can send; the log and cursors know it as any other. When a session ends with its
- * connection, that subscription alone stays for a while as the client's mailbox.
+ * text no client can send; the log and cursors know it as any other. For a client without a session
+ * the first message that is to wait for it makes a stored session of that subscription alone.
  */
 import { Leaf } from './subscription-tree.ts';
 
@@ -55,6 +55,10 @@ export class Mailboxes {
     if (leaf.empty) this.#leaves.delete(clientId);
     else this.#leaves.set(clientId, leaf);
     this.#versions[slotOf(clientId)]!++;
+  }
+
+  get size(): number {
+    return this.#leaves.size;
   }
 
   leaf(clientId: string): Leaf | undefined {

@@ -216,7 +216,7 @@ function take(
   const { space } = session;
   space.metrics.messagesReceived++;
   space.metrics.bytesReceived += publication.payloadSize;
-  const route = space.topics.route(entry);
+  const route = routeOf(space, entry, qos > 0 && session.durable);
   if (qos > 0 && route.empty) metrics.messagesUnmatched++;
   let reason = qos > 0 && route.empty && !publication.retain ? NO_MATCHING_SUBSCRIBERS : 0;
   if (qos === 2) {
@@ -237,6 +237,14 @@ function take(
   } else if (qos > 0) {
     connection.acknowledge(ackByte, packetId, connection.version5 ? reason : 0);
   }
+}
+
+/** Where the message goes; a P2P message that is to wait for an absent client waits from now on. */
+function routeOf(space: InstanceSpace, entry: TopicEntry, waits: boolean): Route {
+  const route = space.topics.route(entry);
+  if (entry.receiver === undefined || !waits || !route.empty) return route;
+  space.broker.directory.makeMailbox(space, entry.receiver);
+  return space.topics.route(entry);
 }
 
 /** A P2P message of a sender that keeps no session is not kept for a receiver that is away. */
@@ -431,7 +439,7 @@ export function publishMessage(
     if (seconds >= 0) publication.expiresMs = message.acceptedMs + Math.max(1, seconds * 1000);
   }
   const entry = space.topics.entry(message.topic);
-  const route = space.topics.route(entry);
+  const route = routeOf(space, entry, publication.qos > 0);
   distribute(space, route, publication, undefined);
   const logged = publication.qos > 0 && route.durable;
   if (logged || publication.retain) {

@@ -21,6 +21,8 @@ const RETRY_MS = 1000;
 const DAY = 86_400;
 /** Sessions removed at a time when many have expired: they share commits. */
 const REMOVALS_AT_ONCE = 512;
+/** Clients of an instance whose mail waits without a session. */
+const MAILBOX_COUNT_MAX = 1_000_000;
 
 export interface Claim {
   readonly clientId: string;
@@ -137,9 +139,9 @@ export class SessionDirectory {
         const { inbound = [], retainedInflight } = session;
         sessions.remove(session.key, { inbound, retained: retainedInflight?.keys() ?? [] });
       }
-      if (hasMailbox(session) && !session.space.instance.removed) {
-        const { live, next, space, inflight } = session;
-        this.#keepMailbox(session, unreadFrom(live ? space.dispatched : next, inflight.list()));
+      if (isReadingMail(session) && !session.space.instance.removed) {
+        const { live, next, readsUntil, inflight } = session;
+        this.#keepMailbox(session, unreadFrom(live ? readsUntil : next, inflight.list()));
       }
       wills.connectionClosed(connection, 0);
       return;
@@ -183,10 +185,21 @@ export class SessionDirectory {
     return Math.max(mailbox.since, unreadFrom(cursor.next, cursor.deliveries));
   }
 
-  /** Of a session that is over the mailbox stays, as long as messages are kept. */
-  #keepMailbox(session: Session, since: Position): void {
+  /** For the first P2P message to a client that has no session; false: it cannot be kept. */
+  makeMailbox(space: InstanceSpace, clientId: string): boolean {
+    const key = space.sessionKey(clientId);
+    if (!mayHaveMailbox(clientId) || this.#claims.has(key)) return false;
+    if (space.mailboxes.size >= MAILBOX_COUNT_MAX) return false;
+    this.#keepMailbox({ space, key, clientId }, space.log.end());
+    return true;
+  }
+
+  /** Until the client comes, or its messages are no longer kept. */
+  #keepMailbox(
+    { space, key, clientId }: Pick<Session, 'space' | 'key' | 'clientId'>,
+    since: Position,
+  ): void {
     const { sessions, clock } = this.#broker;
-    const { space, key, clientId } = session;
     const nowMs = clock.nowMs();
     const seconds = Math.ceil(Math.min(space.instance.limits.offlineMessageAgeMs / 1000, DAY * 30));
     const stored: StoredSession = {
@@ -350,6 +363,13 @@ export class SessionDirectory {
 
 function hasMailbox({ space, clientId }: Session): boolean {
   return space.guard.compatible && mayHaveMailbox(clientId);
+}
+
+/** It is transient and has not had all of the mail it found. */
+function isReadingMail({ readsUntil, live, next, inflight }: Session): boolean {
+  if (readsUntil === Number.POSITIVE_INFINITY) return false;
+  const read = unreadFrom(live ? readsUntil : next, inflight.list());
+  return read < readsUntil;
 }
 
 function storedMailbox(clientId: string, since: Position): StoredSubscription {

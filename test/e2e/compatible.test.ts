@@ -10,6 +10,7 @@ import type { Authenticator, LiveClient, Permissions } from '#identity';
 import type { Instance, Instances } from '#instances';
 import { openLocalBroker, openLocalDoor } from '../harness/local-broker.ts';
 import { connectClient, type V5Client } from '../harness/v5-client.ts';
+import { until } from '../harness/until.ts';
 import { connectRaw } from '../harness/wire-client.ts';
 
 const GROUP = 'GID_test';
@@ -225,6 +226,32 @@ test('whether P2P waits for a client that is away is its sender’s choice', asy
     await again.idle();
     await again.disconnect();
   }
+});
+
+test('mail that was not acknowledged is there again, also for a clean session', async (t) => {
+  const scene = await openScene(t);
+  const to = `news/p2p/${GROUP}@@@never-seen`;
+  const sender = await device(t, scene, 'from', { keeps: true });
+  for (const payload of ['1', '2', '3']) await sender.publish(to, payload, { qos: 1 });
+
+  const first = await device(t, scene, 'never-seen');
+  assert.equal((await first.receive()).payload, '1');
+  assert.equal((await first.message()).payload, '2');
+  first.drop();
+  const { online } = scene.broker.spaces.get('mqtt-test')!;
+  await until(
+    () => !online.has(`${GROUP}@@@never-seen`),
+    () => 'still online',
+  );
+  const second = await device(t, scene, 'never-seen');
+  const payloads = [];
+  for (let i = 0; i < 2; i++) payloads.push((await second.receive()).payload);
+
+  assert.deepEqual(payloads, ['2', '3']);
+  await second.idle();
+  await second.disconnect();
+  await (await device(t, scene, 'never-seen')).idle();
+  assert.equal(scene.broker.spaces.get('mqtt-test')!.mailboxes.size, 2);
 });
 
 test('a mailbox outlives a change from a kept session to a clean one', async (t) => {
