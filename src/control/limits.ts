@@ -84,7 +84,7 @@ export const CONTROL_LIMIT_ROWS: readonly LimitRow[] = [
   row('pause between requests', 'ms', L.keepAliveMs, 'closed'),
   row('time for an action', 'ms', L.handlerMsMax, 'answered 503; what was asked for may still be done'),
   row('calls from an address, of one action', 'per second', L.callsPerSecondPerAddressMax, 'refused with Throttling.Api'),
-  row('requests above 16 KiB signed wrongly, from an address', 'per second', L.badLargePerSecondPerAddressMax, 'further large ones are refused with Throttling.Api'),
+  row('requests above 16 KiB signed wrongly, from an address', 'per second', L.badLargePerSecondPerAddressMax, 'further ones: Throttling.Api'),
   row('callers whose rate is known', 'count', L.bucketCountMax, 'the one that called longest ago is forgotten, and may burst again'),
   row('nonces remembered', 'count', L.nonceCountMax, 'the oldest go and requests of their time are refused; with none older than a minute, callers are'),
 ];

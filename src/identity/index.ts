@@ -1,11 +1,11 @@
 /** Who is calling, and what may they do. */
-export { createAccessKeyWay } from './access-key.ts';
+export { createAccessKeyWay } from './accounts/access-key.ts';
 export {
   type FoundKey,
   type KeyChange,
   type KeyListener,
   MAIN_ACCOUNT_ID,
-} from './account-book.ts';
+} from './accounts/account-book.ts';
 export {
   type AccessKey,
   type AccessKeySummary,
@@ -15,7 +15,7 @@ export {
   type AdminKey,
   openAccounts,
   TEMPORARY_SECONDS_MAX,
-} from './accounts.ts';
+} from './accounts/accounts.ts';
 export {
   type AuthenticationWay,
   type Authenticator,
@@ -46,12 +46,12 @@ export {
   type TopicRule,
   TopicRules,
 } from './topic-rules.ts';
-export type { Principal, Rights } from './rights.ts';
+export type { Principal, Rights } from './accounts/rights.ts';
 export { createSecretBox, loadSecretKey, type SecretBox } from './secret-box.ts';
-export { createSignatureWay } from './signature.ts';
-export { TEMPORARY_PREFIX, type TemporaryKey } from './temporary-key.ts';
+export { createSignatureWay } from './accounts/signature.ts';
+export { TEMPORARY_PREFIX, type TemporaryKey } from './accounts/temporary-key.ts';
 export { type ParsedUserName, parseUserName, type UserNameMode } from './user-name.ts';
-export { createDeviceCredentialWay } from './device-credential-authenticator.ts';
+export { createDeviceCredentialWay } from './devices/device-credential-authenticator.ts';
 export {
   DEVICE_CREDENTIAL_TABLES,
   type DeviceCredential,
@@ -59,10 +59,10 @@ export {
   type DevicePage,
   type DevicePageRequest,
   openDeviceCredentials,
-} from './device-credentials.ts';
-export { createTokenWay } from './token-authenticator.ts';
-export { TokenNotices } from './token-notices.ts';
-export { TOKEN_TABLES } from './token-revocations.ts';
+} from './devices/device-credentials.ts';
+export { createTokenWay } from './tokens/token-authenticator.ts';
+export { TokenNotices } from './tokens/token-notices.ts';
+export { TOKEN_TABLES } from './tokens/token-revocations.ts';
 export {
   openTokens,
   type Token,
@@ -71,7 +71,7 @@ export {
   type TokenFlaw,
   type Tokens,
   type TokenType,
-} from './tokens.ts';
+} from './tokens/tokens.ts';
 export {
   type AddressGate,
   type AddressList,
@@ -89,23 +89,26 @@ export {
   type BanTarget,
   createBans,
 } from './bans.ts';
-export { type CustomAuth, openCustomAuth } from './custom-auth.ts';
-export { createCustomAuthWay } from './custom-authenticator.ts';
-export { type FieldFlaw, identityFlaw, permissionFlaw } from './custom-flaws.ts';
+export { type CustomAuth, openCustomAuth } from './custom/custom-auth.ts';
+export { createCustomAuthWay } from './custom/custom-authenticator.ts';
+export { type FieldFlaw, identityFlaw, permissionFlaw } from './custom/custom-flaws.ts';
 export {
   CUSTOM_AUTH_TABLES,
   type CustomIdentity,
   type CustomPermission,
   type IdentityKey,
   type PermissionKey,
-} from './custom-records.ts';
-export type { RecordPage } from './record-page.ts';
-export type { AuthorityRegistration, AuthorityVerdict } from './authority-registration.ts';
+} from './custom/custom-records.ts';
+export type { RecordPage } from './custom/record-page.ts';
+export type {
+  AuthorityRegistration,
+  AuthorityVerdict,
+} from './certificates/authority-registration.ts';
 export {
   type CertificateIdentity,
   type CertificateSettings,
   parseCertificateSettings,
-} from './certificate-check.ts';
+} from './certificates/certificate-check.ts';
 export {
   type AuthorityRecord,
   CERTIFICATE_TABLES,
@@ -114,21 +117,21 @@ export {
   createCertificateWay,
   type DeviceRecord,
   openCertificates,
-} from './certificates.ts';
-export type { DeviceKey } from './certificate-store.ts';
+} from './certificates/certificates.ts';
+export type { DeviceKey } from './certificates/certificate-store.ts';
 export type {
   ServerCertificateRecord,
   ServerCertificates,
   ServerNames,
-} from './server-certificates.ts';
+} from './certificates/server-certificates.ts';
 export { isSealed, type SealedText, sealText } from './auth-settings.ts';
-export { createHttpWay, type HttpWay, type HttpWayOptions } from './http-auth.ts';
-export { type HttpSettings, readHttpSettings } from './http-settings.ts';
-export { createJwtWay, type JwtWay, type JwtWayOptions } from './jwt.ts';
-export { secretBytes } from './jwt-keys.ts';
-export { type JwtSettings, readJwtSettings } from './jwt-settings.ts';
+export { createHttpWay, type HttpWay, type HttpWayOptions } from './http/http-auth.ts';
+export { type HttpSettings, readHttpSettings } from './http/http-settings.ts';
+export { createJwtWay, type JwtWay, type JwtWayOptions } from './jwt/jwt.ts';
+export { secretBytes } from './jwt/jwt-keys.ts';
+export { type JwtSettings, readJwtSettings } from './jwt/jwt-settings.ts';
 export { parseRules } from './permission-rules.ts';
-export { createScramMethod } from './scram.ts';
+export { createScramMethod } from './scram/scram.ts';
 export {
   openScramUsers,
   SCRAM_ITERATIONS,
@@ -140,4 +143,4 @@ export {
   type ScramUserChange,
   type ScramUsers,
   type ScramUsersOptions,
-} from './scram-users.ts';
+} from './scram/scram-users.ts';

@@ -8,7 +8,7 @@ import { openMemoryEngine } from '#adapters/memory';
 import { type FaultCode, silentLog, systemRandom, TimerWheel } from '#base';
 import { openInstances } from '#instances';
 import { ManualClock } from './manual-clock.ts';
-import { type Accounts, openAccounts } from '../../src/identity/accounts.ts';
+import { type Accounts, openAccounts } from '../../src/identity/accounts/accounts.ts';
 import {
   type Caller,
   type ConnectRequest,
@@ -18,9 +18,13 @@ import {
   type Verdict,
 } from '../../src/identity/authenticator.ts';
 import { createSecretBox } from '../../src/identity/secret-box.ts';
-import { createTokenWay } from '../../src/identity/token-authenticator.ts';
-import { TokenNotices } from '../../src/identity/token-notices.ts';
-import { openTokens, type TokenApplication, type Tokens } from '../../src/identity/tokens.ts';
+import { createTokenWay } from '../../src/identity/tokens/token-authenticator.ts';
+import { TokenNotices } from '../../src/identity/tokens/token-notices.ts';
+import {
+  openTokens,
+  type TokenApplication,
+  type Tokens,
+} from '../../src/identity/tokens/tokens.ts';
 
 export const SECOND_MS = 1_000;
 export const MINUTE_MS = 60_000;
