@@ -238,11 +238,14 @@ async function openDoors(
     proxyProtocol: settings.proxyProtocol,
     frameBytesMax: settings.maxPacketSize + FRAME_SLACK_BYTES,
     ...tls,
-    ...tlsOf(settings),
   };
   try {
     for (const url of settings.listen) {
-      listeners.push(await openListener({ ...shared, url: showUrl(url) }));
+      const { instance, clientCert = settings.tlsClientCert } = url;
+      const ownTls = tlsOf(settings, clientCert);
+      listeners.push(
+        await openListener({ ...shared, ...ownTls, url: showUrl(url), instanceId: instance }),
+      );
     }
   } catch (error) {
     for (const listener of listeners) listener.close();
@@ -251,13 +254,15 @@ async function openDoors(
   return listeners;
 }
 
-function tlsOf(settings: Settings): { readonly tls?: TlsSettings } {
-  const { tlsCert, tlsKey, tlsCa, tlsClientCert } = settings;
+function tlsOf(
+  { tlsCert, tlsKey, tlsCa }: Settings,
+  clientCertificates: TlsSettings['clientCertificates'],
+): { readonly tls?: TlsSettings } {
   if (tlsCert === undefined || tlsKey === undefined) return {};
   const files = {
     certificateFile: tlsCert,
     keyFile: tlsKey,
-    clientCertificates: tlsClientCert,
+    clientCertificates,
   };
   return { tls: tlsCa === undefined ? files : { ...files, clientAuthorityFile: tlsCa } };
 }

@@ -133,6 +133,7 @@ function attemptOf(connection: Connection, packet: ConnectPacket): ConnectAttemp
     password: packet.password,
     address: peer.address,
     listener: peer.listener,
+    listenerInstanceId: peer.instanceId,
     serverName: peer.serverName,
     certificate: peer.certificate,
     certificateVerified: peer.certificateVerified,

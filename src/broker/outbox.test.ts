@@ -13,6 +13,7 @@ const PEER: Peer = {
   serverName: undefined,
   certificate: undefined,
   certificateVerified: false,
+  instanceId: undefined,
 };
 
 /** A socket that takes `room` bytes at once and the rest when the test says so. */

@@ -13,6 +13,8 @@ export interface Peer {
   readonly port: number;
   /** The listener's URL, as configured. */
   readonly listener: string;
+  /** The instance of the listener, for clients that name none; `undefined`: it has none. */
+  readonly instanceId: string | undefined;
   /** SNI server name, or the WebSocket request's host; `undefined`: not told. */
   readonly serverName: string | undefined;
   /** The client certificate in DER; TLS has shown that the client has its key. */

@@ -8,6 +8,7 @@ export {
   type Kind,
   optional,
   orNone,
+  type ListenUrl,
   parseUrl,
   parseWebUrl,
   type ServerUrl,

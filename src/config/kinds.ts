@@ -24,6 +24,13 @@ export interface ServerUrl {
   readonly path: string;
 }
 
+/** Where to listen, and what holds for that listener alone. */
+export interface ListenUrl extends ServerUrl {
+  /** The instance of clients that name none. */
+  readonly instance?: string;
+  readonly clientCert?: 'off' | 'optional' | 'required';
+}
+
 const DEFAULT_PORTS = { mqtt: 1883, mqtts: 8883, ws: 8083, wss: 8084 } as const;
 
 /** The URL as it is written. */
@@ -49,6 +56,37 @@ export function parseUrl(text: string): ServerUrl | undefined {
     port,
     path: web ? (path === '' ? '/mqtt' : path) : '',
   };
+}
+
+const LISTEN_OPTIONS: Readonly<Record<string, RegExp>> = {
+  instance: /^[A-Za-z0-9_-]{1,64}$/,
+  'client-cert': /^(off|optional|required)$/,
+};
+
+/** A URL to listen on, with `?instance=ID&client-cert=required`, or `undefined`. */
+export function parseListenUrl(text: string): ListenUrl | undefined {
+  const end = text.indexOf('?');
+  const url = parseUrl(end < 0 ? text : text.slice(0, end));
+  if (url === undefined || end < 0) return url;
+  const given = new URLSearchParams(text.slice(end + 1));
+  for (const [name, value] of given) {
+    if (LISTEN_OPTIONS[name]?.test(value) !== true) return undefined;
+  }
+  const instance = given.get('instance');
+  const clientCert = given.get('client-cert') as ListenUrl['clientCert'] | null;
+  return {
+    ...url,
+    ...(instance !== null && { instance }),
+    ...(clientCert !== null && clientCert !== undefined && { clientCert }),
+  };
+}
+
+/** The same as it is written, options included. */
+export function showListenUrl(url: ListenUrl): string {
+  const options = new URLSearchParams();
+  if (url.instance !== undefined) options.set('instance', url.instance);
+  if (url.clientCert !== undefined) options.set('client-cert', url.clientCert);
+  return options.size === 0 ? showUrl(url) : `${showUrl(url)}?${options}`;
 }
 
 /** True where only this machine can reach `host`. */
@@ -110,15 +148,15 @@ export function wholeKind(least: number, most: number, placeholder = 'N'): Kind<
 }
 
 /** Where to listen; repeatable. */
-export const urlsKind: Kind<readonly ServerUrl[]> = {
+export const urlsKind: Kind<readonly ListenUrl[]> = {
   expected: 'a URL such as mqtt://127.0.0.1:1883, mqtts://0.0.0.0:8883 or ws://127.0.0.1:8083/mqtt',
   placeholder: 'URL',
   repeatable: true,
   parse(texts) {
-    const urls = texts.map(parseUrl);
-    return urls.some((url) => url === undefined) ? undefined : (urls as ServerUrl[]);
+    const urls = texts.map(parseListenUrl);
+    return urls.some((url) => url === undefined) ? undefined : (urls as ListenUrl[]);
   },
-  show: (urls) => urls.map(showUrl),
+  show: (urls) => urls.map(showListenUrl),
 };
 
 /** Where to connect. */

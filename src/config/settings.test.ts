@@ -168,6 +168,12 @@ const together: readonly (readonly [
     /^control: https:\/\/x:443 needs/,
   ],
   ['a control key without a certificate', ['--control-key=k'], /control-cert and control-key go/],
+  ['a listener with options', ['--listen=mqtt://127.0.0.1:0?instance=mqtt-1'], undefined],
+  [
+    'client certificates where there is no TLS',
+    ['--listen=mqtt://127.0.0.1:0?client-cert=required'],
+    /has no client certificates/,
+  ],
   ['client certificates of registered authorities', ['--tls-client-cert=required'], undefined],
 ];
 

@@ -9,7 +9,7 @@ import {
   isLoopback,
   optional,
   orNone,
-  type ServerUrl,
+  type ListenUrl,
   showUrl,
   showWebUrl,
   sizeKind,
@@ -27,7 +27,7 @@ export interface Settings {
   readonly config: string | undefined;
   readonly printConfig: boolean;
   readonly help: boolean;
-  readonly listen: readonly ServerUrl[];
+  readonly listen: readonly ListenUrl[];
   readonly tlsCert: string | undefined;
   readonly tlsKey: string | undefined;
   readonly tlsCa: string | undefined;
@@ -80,7 +80,9 @@ export const SETTINGS: OptionTable<Settings> = {
     more:
       'Port 0 takes a free port, which the ready line tells. The ports are 1883, 8883, 8083 and ' +
       '8084 where the URL names none; the path of a WebSocket is `/mqtt` where it names none. In ' +
-      'the environment, separate several with spaces or commas.',
+      'the environment, separate several with spaces or commas. `?instance=ID` says where clients of ' +
+      'this listener go that name no instance, `?client-cert=required` (or `optional`, `off`) what ' +
+      '`tls-client-cert` says for the others; `&` joins the two.',
   }),
   tlsCert: everywhere({
     kind: optional(textKind('FILE')),
@@ -268,6 +270,10 @@ export function checkSettings({ values, origins }: Resolved<Settings>): void {
   if (secure !== undefined && (values.tlsCert === undefined || values.tlsKey === undefined)) {
     problems.push(`listen: ${showUrl(secure)} needs tls-cert and tls-key`);
   }
+  const plain = values.listen.find(
+    ({ scheme, clientCert }) => clientCert !== undefined && (scheme === 'mqtt' || scheme === 'ws'),
+  );
+  if (plain !== undefined) problems.push(`listen: ${showUrl(plain)} has no client certificates`);
   if ((values.tlsCert === undefined) !== (values.tlsKey === undefined)) {
     problems.push('tls-cert and tls-key go together: only one of them is set');
   }

@@ -33,6 +33,7 @@ export class SocketPeer implements Peer {
   readonly address: string;
   readonly port: number;
   readonly listener: string;
+  readonly instanceId: string | undefined;
   readonly serverName: string | undefined;
   readonly certificate: Uint8Array | undefined;
   readonly certificateVerified: boolean;
@@ -42,6 +43,7 @@ export class SocketPeer implements Peer {
     this.address = hints?.address ?? plainAddress(socket.remoteAddress ?? '');
     this.port = hints?.port ?? socket.remotePort ?? 0;
     this.listener = door.url;
+    this.instanceId = door.instanceId;
     this.serverName = hints?.serverName;
     this.certificate = hints?.certificate;
     this.certificateVerified = hints?.certificateVerified ?? false;

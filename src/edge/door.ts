@@ -11,6 +11,8 @@ export interface Door {
   readonly kind: TransportKind;
   /** The listener's URL, as configured. */
   readonly url: string;
+  /** Where its clients go that name no instance. */
+  readonly instanceId: string | undefined;
   readonly doorkeeper: Doorkeeper;
   readonly wheel: TimerWheel;
   readonly clock: Clock;

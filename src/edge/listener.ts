@@ -23,6 +23,8 @@ import { createWebSocketStage } from './websocket.ts';
 export interface ListenerOptions {
   /** `mqtt://host:port`, `mqtts://`, `ws://host:port/path` or `wss://`; port 0 takes any. */
   readonly url: string;
+  /** Where its clients go that name no instance; left out: where the broker sends them. */
+  readonly instanceId?: string | undefined;
   readonly doorkeeper: Doorkeeper;
   readonly wheel: TimerWheel;
   readonly clock: Clock;
@@ -98,6 +100,7 @@ function createDoor(options: ListenerOptions, url: ListenerUrl): Door {
   return {
     kind: url.kind,
     url: options.url,
+    instanceId: options.instanceId,
     doorkeeper: options.doorkeeper,
     wheel: options.wheel,
     clock: options.clock,

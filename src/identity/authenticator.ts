@@ -18,6 +18,8 @@ export interface ConnectAttempt {
   /** IPv4 or IPv6, without a port. */
   readonly address: string;
   readonly listener: string;
+  /** The listener's own instance; `undefined`: it has none. */
+  readonly listenerInstanceId?: string | undefined;
   readonly serverName: string | undefined;
   /** The client certificate in DER. The client has shown that it has its key, nothing more. */
   readonly certificate: Uint8Array | undefined;

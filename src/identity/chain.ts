@@ -131,16 +131,17 @@ class Chain<Identity extends object> implements Authenticator {
     return banned === undefined ? { ...attempt, instance } : { refused: banned, instance };
   }
 
-  #locate({ userName, serverName }: ConnectAttempt): Instance | Refusal {
+  #locate({ userName, serverName, listenerInstanceId }: ConnectAttempt): Instance | Refusal {
     const { instances, defaultInstanceId } = this.#parts;
     const named = userName === undefined ? undefined : parseUserName(userName)?.instanceId;
     const byName = serverName === undefined ? undefined : this.#locateByName(serverName);
-    if (named === undefined) {
-      return byName ?? instances.find(defaultInstanceId) ?? { refused: 'instanceUnknown' };
-    }
-    const instance = instances.find(named);
+    const fallback = listenerInstanceId ?? defaultInstanceId;
+    const instance =
+      named === undefined ? (byName ?? instances.find(fallback)) : instances.find(named);
     if (instance === undefined) return { refused: 'instanceUnknown' };
-    return byName === undefined || byName === instance ? instance : { refused: 'instanceMismatch' };
+    // A host name, or a listener, that is one instance's is no way into another.
+    const own = listenerInstanceId ?? byName?.id;
+    return own === undefined || own === instance.id ? instance : { refused: 'instanceMismatch' };
   }
 
   /** By a host name that was set for it, or by `<instance id>.<domain>`. */

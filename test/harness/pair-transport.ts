@@ -16,6 +16,7 @@ const PEER: Peer = {
   serverName: undefined,
   certificate: undefined,
   certificateVerified: false,
+  instanceId: undefined,
 };
 
 /** What the client holds; `destroy` is a connection that breaks. */
