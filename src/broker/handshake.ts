@@ -250,7 +250,9 @@ function changeCaller(connection: Connection, caller: Caller): boolean {
 
 /** From here on whoever knows the caller may end the connection, perhaps at once. */
 function connectCaller(connection: Connection, caller: Caller): void {
-  const disconnected = caller.connected?.(new ConnectedClient(connection));
+  const client = new ConnectedClient(connection);
+  connection.broker.authenticator.accepted?.(caller, client);
+  const disconnected = caller.connected?.(client);
   if (connection.gone) disconnected?.();
   else connection.disconnected = disconnected;
 }

@@ -104,6 +104,8 @@ export interface Authenticator {
   authenticate(attempt: ConnectAttempt): Verdict | Promise<Verdict>;
   /** Begins (or begins again) an exchange; `undefined`: the method is not known here. */
   exchange(method: string, attempt: ConnectAttempt): Exchange | undefined;
+  /** The connection was accepted: what may have changed since the verdict is looked at again. */
+  accepted?(caller: Caller, client: LiveClient): void;
 }
 
 /** One way of authentication among several; `undefined`: not mine, ask the next. */

@@ -209,16 +209,13 @@ class Chain<Identity extends object> implements Authenticator {
     const refused = clientIdFault(request, verdict);
     if (refused !== undefined) return { refused, instance };
     doorman.succeeded(address, instance.id, clientId);
-    return watched(verdict, (client) => {
-      const stop = identity === undefined ? undefined : certificates.watch(identity, client);
-      this.#askBlacklistAgain(instance.id, client);
-      return stop;
-    });
+    if (identity === undefined) return verdict;
+    return watched(verdict, (client) => certificates.watch(identity, client));
   }
 
-  /** Whoever was put on it while the verdict was on its way was not online to be told. */
-  #askBlacklistAgain(instanceId: string, client: LiveClient): void {
-    const listed = this.#parts.isBlacklisted(instanceId, client.clientId);
+  /** Whoever was blacklisted while the verdict was on its way was not online to be told. */
+  accepted({ instance }: Caller, client: LiveClient): void {
+    const listed = this.#parts.isBlacklisted(instance.id, client.clientId);
     if (listed === false) return;
     Promise.resolve(listed).then(
       (found) => {
@@ -243,7 +240,7 @@ function clientIdFault(request: ConnectRequest, caller: Caller): FaultCode | und
 }
 
 /** The same caller, and somebody more who watches its connection. */
-function watched(caller: Caller, watch: (client: LiveClient) => (() => void) | undefined): Caller {
+function watched(caller: Caller, watch: (client: LiveClient) => () => void): Caller {
   return {
     instance: caller.instance,
     userName: caller.userName,
@@ -259,7 +256,7 @@ function watched(caller: Caller, watch: (client: LiveClient) => (() => void) | u
       const stop = watch(client);
       return () => {
         own?.();
-        stop?.();
+        stop();
       };
     },
   };
