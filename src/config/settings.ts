@@ -80,9 +80,9 @@ export const SETTINGS: OptionTable<Settings> = {
     more:
       'Port 0 takes a free port, which the ready line tells. The ports are 1883, 8883, 8083 and ' +
       '8084 where the URL names none; the path of a WebSocket is `/mqtt` where it names none. In ' +
-      'the environment, separate several with spaces or commas. `?instance=ID` says where clients of ' +
-      'this listener go that name no instance, `?client-cert=required` (or `optional`, `off`) what ' +
-      '`tls-client-cert` says for the others; `&` joins the two.',
+      'the environment, separate several with spaces or commas. `?instance=ID` says where ' +
+      'clients of this listener go that name no instance, `?client-cert=required` (or ' +
+      '`optional`, `off`) what `tls-client-cert` says for the others; `&` joins the two.',
   }),
   tlsCert: everywhere({
     kind: optional(textKind('FILE')),

@@ -219,7 +219,7 @@ describe('before any way is asked', () => {
   };
   for (const later of [false, true]) {
     const when = later ? 'later' : 'at once';
-    test(`the blacklist refuses, ${when}`, async (t) => {
+    test(`the list of refused clients is asked, ${when}`, async (t) => {
       const isBlacklisted = (): boolean | Promise<boolean> =>
         later ? Promise.resolve(true) : true;
       const { connect } = await open(t, { ways: [never], isBlacklisted });
