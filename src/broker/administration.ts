@@ -4,9 +4,10 @@
  */
 import { Fault, type FaultCode } from '#base';
 import type { InstanceMetrics } from '#telemetry';
+import { isTopicName } from '#wire';
 import type { Broker } from './broker.ts';
 import type { InstanceSpace } from './instance-space.ts';
-import { KeptMessage } from './kept-message.ts';
+import { KeptMessage, publisherShowing } from './kept-message.ts';
 import { isMailbox } from './mailbox.ts';
 import { publishMessage } from './publish.ts';
 
@@ -29,6 +30,11 @@ export interface InstanceNumbers extends Readonly<InstanceMetrics> {
   readonly logBytes: number;
 }
 
+function mayBeShown(topic: string): boolean {
+  const bytes = Buffer.from(topic);
+  return isTopicName(bytes, 0, bytes.length);
+}
+
 export class Administration {
   readonly #broker: Broker;
 
@@ -38,12 +44,19 @@ export class Administration {
 
   /**
    * Publishes at QoS 1; answers the message's identifier, 32 upper-case hex digits, once the
-   * message is on disk for everybody durable who must get it.
+   * message is on disk for everybody durable who must get it. Devices see `shownTopic` (the
+   * product's `mqttRealTopic`) where it is given.
    */
-  async sendMessage(instanceId: string, topic: string, payload: Uint8Array): Promise<string> {
+  async sendMessage(
+    instanceId: string,
+    topic: string,
+    payload: Uint8Array,
+    shownTopic?: string,
+  ): Promise<string> {
     const broker = this.#broker;
     const space = this.#space(instanceId);
     const entry = space.topics.entry(topic);
+    if (shownTopic !== undefined && !mayBeShown(shownTopic)) throw new Fault('topicNameInvalid');
     const fault = entry.reserved
       ? 'notAuthorized'
       : space.guard.publish(entry, payload.length, 1, false);
@@ -56,7 +69,7 @@ export class Administration {
       NO_BYTES,
       1,
       false,
-      '',
+      shownTopic === undefined ? '' : publisherShowing(shownTopic),
       broker.clock.nowMs(),
       0,
     );

@@ -195,13 +195,14 @@ function sendAliased(
   retain: boolean,
 ): void {
   const aliases = (connection.aliasesOut ??= new Map());
-  let alias = aliases.get(publication.topic);
+  const topic = publication.shownTopic ?? publication.topic;
+  let alias = aliases.get(topic);
   let { topicBytes } = publication;
   if (alias !== undefined) {
     topicBytes = NO_BYTES;
   } else if (aliases.size < connection.aliasOutMax) {
     alias = aliases.size + 1;
-    aliases.set(publication.topic, alias);
+    aliases.set(topic, alias);
   }
   let extra: Uint8Array = delivery.identifiers;
   if (alias !== undefined) {

@@ -2,6 +2,19 @@
 import type { LogMessage } from '#ports';
 import type { Qos } from '#wire';
 
+/** U+0000 is in no client identifier: a publisher that begins with it is none. */
+const SHOWN_MARK = '\u0000';
+
+/** The publisher of a message of the cloud's that devices see under another topic. */
+export function publisherShowing(topic: string): string {
+  return `${SHOWN_MARK}${topic}`;
+}
+
+/** The topic devices see, where it is not the one the message goes by. */
+export function shownTopicOf(publisher: string): string | undefined {
+  return publisher.charCodeAt(0) === 0 ? publisher.slice(SHOWN_MARK.length) : undefined;
+}
+
 export class KeptMessage {
   readonly topic: string;
   readonly topicBytes: Uint8Array;

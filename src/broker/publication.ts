@@ -13,7 +13,7 @@ import { assert, Slab } from '#base';
 import type { LogMessage } from '#ports';
 import { type Qos, varintSize, writeVarint } from '#wire';
 import type { Connection } from './connection.ts';
-import { KeptMessage } from './kept-message.ts';
+import { KeptMessage, shownTopicOf } from './kept-message.ts';
 import type { Session } from './session.ts';
 
 /** Index of a layout: protocol family and packet id. */
@@ -36,6 +36,8 @@ export interface Piece {
 export class Publication {
   topicBytes: Uint8Array = NO_BYTES;
   topic = '';
+  /** What subscribers are told instead of the topic; only of messages from the cloud. */
+  shownTopic: string | undefined = undefined;
   payload: Buffer = NO_BYTES;
   payloadStart = 0;
   payloadEnd = 0;
@@ -79,6 +81,7 @@ export class Publication {
     this.retain = retain;
     this.dup = false;
     this.rest = undefined;
+    this.shownTopic = undefined;
     this.properties = NO_BYTES;
     this.propertiesStart = 0;
     this.propertiesEnd = 0;
@@ -112,6 +115,8 @@ export class Publication {
     this.propertiesEnd = message.properties.length;
     this.publisher = undefined;
     this.publisherId = message.publisher;
+    this.shownTopic = shownTopicOf(message.publisher);
+    if (this.shownTopic !== undefined) this.topicBytes = Buffer.from(this.shownTopic);
     this.acceptedMs = message.acceptedMs;
     this.expiresMs = message.expiresMs;
     if (message.expiresMs > 0) {

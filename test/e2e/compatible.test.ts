@@ -354,6 +354,40 @@ test('a session that comes back to a client that may do less has lost what it ma
   await second.idle();
 });
 
+test('a message of the cloud may be shown under another topic, live, from the log, by alias', async (t) => {
+  const scene = await openScene(t);
+  const administration = new Administration(scene.broker);
+  const clientId = `${GROUP}@@@a`;
+  const mail = `news/p2p/${clientId}`;
+  const send = (payload: string, shown?: string): Promise<string> =>
+    administration.sendMessage('mqtt-test', mail, Buffer.from(payload), shown);
+  const connect = (topicAliasMaximum: number): Promise<V5Client> =>
+    connectClient(t, scene.port, {
+      clientId,
+      cleanStart: false,
+      properties: { sessionExpiry: 3_600, topicAliasMaximum },
+    });
+  const seen = async (client: V5Client): Promise<string> => {
+    const { topic, payload } = await client.receive();
+    return `${topic} ${payload}`;
+  };
+
+  const first = await connect(0);
+  await send('live', 'alarm/fire');
+  assert.equal(await seen(first), 'alarm/fire live');
+  await first.disconnect();
+  await send('stored', 'alarm/flood');
+  await send('plain');
+  const second = await connect(5);
+  assert.equal(await seen(second), 'alarm/flood stored');
+  assert.equal(await seen(second), `${mail} plain`);
+  await send('again', 'alarm/flood');
+  await send('other', 'alarm/fire');
+  assert.equal(await seen(second), 'alarm/flood again');
+  assert.equal(await seen(second), 'alarm/fire other');
+  await assert.rejects(send('bad', 'alarm/#'));
+});
+
 test('an administrator sends, looks and closes', async (t) => {
   const scene = await openScene(t);
   const administration = new Administration(scene.broker);
