@@ -245,7 +245,7 @@ for (const how of ['stop', 'kill'] as const) {
     dying.drop();
     await dying.hungUp();
     const fence = await connectClient(t, broker.port);
-    await fence.publish(unique('fence/'), 'x', { qos: 1 });
+    await fence.publish(unique('fence/'), 'x', { qos: 1, retain: true }); // on disk, with all before
 
     await end(broker, how);
 
