@@ -10,6 +10,7 @@ import type { InstanceSpace } from './instance-space.ts';
 import { KeptMessage, publisherShowing } from './kept-message.ts';
 import { isMailbox } from './mailbox.ts';
 import { publishMessage } from './publish.ts';
+import type { StoredSubscription } from './subscription.ts';
 
 const NO_BYTES = Buffer.alloc(0);
 const MESSAGE_ID_BYTES = 16;
@@ -28,6 +29,13 @@ export interface InstanceNumbers extends Readonly<InstanceMetrics> {
   readonly filters: number;
   readonly logMessages: number;
   readonly logBytes: number;
+}
+
+/** What the client itself has subscribed to. */
+function own(held: Iterable<StoredSubscription>): SessionView['subscriptions'] {
+  return Array.from(held)
+    .filter(({ text }) => !isMailbox(text))
+    .map(({ text, qos }) => ({ filter: text, qos }));
 }
 
 function mayBeShown(topic: string): boolean {
@@ -90,18 +98,12 @@ export class Administration {
     const space = this.#space(instanceId);
     const session = space.online.get(clientId);
     if (session !== undefined) {
-      const held = [...session.subscriptions.values()];
-      const subscriptions = held
-        .filter(({ text }) => !isMailbox(text))
-        .map(({ text, qos }) => ({ filter: text, qos }));
-      return { online: true, address: session.connection?.transport.peer.address, subscriptions };
+      const address = session.connection?.transport.peer.address;
+      return { online: true, address, subscriptions: own(session.subscriptions.values()) };
     }
     const stored = await this.#broker.sessions.read(space.sessionKey(clientId));
     if (stored === undefined || stored.mailboxOnly === true) return undefined;
-    const subscriptions = stored.subscriptions
-      .filter(({ text }) => !isMailbox(text))
-      .map(({ text, qos }) => ({ filter: text, qos }));
-    return { online: false, address: undefined, subscriptions };
+    return { online: false, address: undefined, subscriptions: own(stored.subscriptions) };
   }
 
   /** False: that client is not connected. */

@@ -3,7 +3,6 @@
  * connection, `$SYS/enableOrderMsg` asks for ordered export. Neither is delivered to anybody, and
  * neither needs a permission. The acknowledgement says that the command was carried out.
  */
-import type { Fault } from '#base';
 import type { Refusal } from '#identity';
 import { PUBACK, PUBREC } from './acks.ts';
 import type { Connection } from './connection.ts';
@@ -57,5 +56,5 @@ function carryOut(connection: Connection, qos: number, packetId: number, outcome
     done(outcome);
     return;
   }
-  outcome.then(done, (error: unknown) => broker.failed(connection, error as Fault));
+  outcome.then(done, (error: unknown) => broker.failed(connection, error));
 }

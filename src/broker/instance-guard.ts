@@ -7,11 +7,12 @@
  * @hot
  */
 import type { FaultCode } from '#base';
-import { ConnectRate, type Instance, MessageRate, messageWeight } from '#instances';
+import { ConnectRate, type Instance, MessageRate, messageWeight, parentOf } from '#instances';
 import type { Qos, Will } from '#wire';
 import type { InstanceSpace } from './instance-space.ts';
 import { receiverOf } from './mailbox.ts';
 import type { Session } from './session.ts';
+import { isWild } from './subscription-tree.ts';
 import type { TopicEntry } from './topic-cache.ts';
 
 export class InstanceGuard {
@@ -108,7 +109,7 @@ export class InstanceGuard {
     if (!this.compatible) {
       return topic.length > this.#instance.limits.topicCharsMax ? 'topicNameInvalid' : undefined;
     }
-    const parent = firstLevel(topic);
+    const parent = parentOf(topic);
     if (!this.#instance.hasParentTopic(parent)) return 'topicUnknown';
     // The client identifier in a P2P topic has a bound of its own.
     const receiver = receiverOf(topic);
@@ -117,19 +118,10 @@ export class InstanceGuard {
   }
 
   #filterFault(filter: string): FaultCode | undefined {
-    const parent = firstLevel(filter);
+    const parent = parentOf(filter);
     if (parent.startsWith('$')) return undefined; // the server's own: nothing of the instance's
     if (!this.#instance.hasParentTopic(parent)) return 'topicFilterInvalid';
     const size = receiverOf(filter) === undefined ? filter.length : parent.length;
     return size > this.#instance.limits.topicCharsMax ? 'topicFilterInvalid' : undefined;
   }
-}
-
-function firstLevel(topic: string): string {
-  const end = topic.indexOf('/');
-  return end < 0 ? topic : topic.slice(0, end);
-}
-
-function isWild(filter: string): boolean {
-  return filter.includes('+') || filter.endsWith('#');
 }

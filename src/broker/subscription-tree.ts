@@ -4,6 +4,7 @@
  * Only online sessions stand in it one by one. Of offline ones a leaf knows just how many of
  * them must not miss a message, so a hundred thousand sleeping devices cost a publish nothing.
  */
+import { parentOf } from '#instances';
 import type { Delivery } from './subscription.ts';
 import type { SharedGroup } from './shared-group.ts';
 
@@ -91,7 +92,7 @@ export class SubscriptionTree {
 
   /** How many filters with wildcards somebody holds that begin with the same level. */
   wildcardCount(filter: string): number {
-    return this.#wildcards.get(firstLevel(filter)) ?? 0;
+    return this.#wildcards.get(parentOf(filter)) ?? 0;
   }
 
   /** Grows whenever what matches topics of that fan may have changed. */
@@ -154,8 +155,8 @@ export class SubscriptionTree {
   }
 
   #countWildcard(filter: string, by: 1 | -1): void {
-    if (!filter.includes('+') && !filter.endsWith('#')) return;
-    const first = firstLevel(filter);
+    if (!isWild(filter)) return;
+    const first = parentOf(filter);
     const count = (this.#wildcards.get(first) ?? 0) + by;
     if (count === 0) this.#wildcards.delete(first);
     else this.#wildcards.set(first, count);
@@ -170,9 +171,9 @@ export class SubscriptionTree {
   }
 }
 
-function firstLevel(filter: string): string {
-  const end = filter.indexOf('/');
-  return end < 0 ? filter : filter.slice(0, end);
+/** It matches more than the one topic of its own name. */
+export function isWild(filter: string): boolean {
+  return filter.includes('+') || filter.endsWith('#');
 }
 
 function prune(leafless: Node): void {
