@@ -29,7 +29,6 @@ import type { Broker } from './broker.ts';
 import { Block, type Connection, ConnectionState } from './connection.ts';
 import { setVersion } from './connect-version.ts';
 import type { InstanceSpace } from './instance-space.ts';
-import type { Limits } from './limits.ts';
 import { ConnectedClient, dropForbidden } from './live-client.ts';
 import { pump } from './pump.ts';
 import { NEVER_EXPIRES } from './session-store.ts';
@@ -291,7 +290,7 @@ async function establish(
   const assigned = clientId !== packet.clientId || caller.assignedClientId !== undefined;
   connection.caller = caller;
   const asked = expiryAsked(packet);
-  const expirySeconds = boundExpiry(asked, bounds, limits);
+  const expirySeconds = space.guard.expirySeconds(asked);
   const present = await broker.directory.claim(connection, caller, {
     clientId,
     cleanStart: packet.cleanStart,
@@ -354,13 +353,6 @@ function refusedByInstance(
 
 function freshClientId(broker: Broker): string {
   return `auto-${Buffer.from(broker.random.bytes(12)).toString('hex')}`;
-}
-
-/** 0xFFFFFFFF is for ever; 0 ends with the connection and is never raised. */
-function boundExpiry(asked: number, bounds: InstanceLimits, limits: Limits): number {
-  if (asked === 0) return 0;
-  const most = Math.min(limits.sessionExpirySecondsMax, bounds.sessionExpirySecondsMax);
-  return Math.min(Math.max(asked, bounds.sessionExpirySecondsMin), most);
 }
 
 /** 0 means no bound, so it is more than any. */

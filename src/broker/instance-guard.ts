@@ -59,6 +59,14 @@ export class InstanceGuard {
     return this.#topicFault(topic);
   }
 
+  /** How long a session is kept that wants to be; 0 ends with the connection and is never raised. */
+  expirySeconds(asked: number): number {
+    if (asked === 0) return 0;
+    const { sessionExpirySecondsMin, sessionExpirySecondsMax } = this.#instance.limits;
+    const own = this.#space.broker.limits.sessionExpirySecondsMax;
+    return Math.min(Math.max(asked, sessionExpirySecondsMin), sessionExpirySecondsMax, own);
+  }
+
   /** Why this may not be published, or `undefined`. */
   publish(
     entry: TopicEntry,

@@ -216,7 +216,7 @@ export class SessionDirectory {
 
   /** A new expiry at DISCONNECT (5.0). */
   setExpiry(session: Session, expirySeconds: number): void {
-    session.expirySeconds = Math.min(expirySeconds, this.#broker.limits.sessionExpirySecondsMax);
+    session.expirySeconds = session.space.guard.expirySeconds(expirySeconds);
   }
 
   /** Reads all stored sessions: counts their subscriptions, ends those whose time is up. */

@@ -134,6 +134,23 @@ test('connections are bounded, and so is keep alive', async (t) => {
   await assert.rejects(device(t, scene, 'b'), /0x97/);
 });
 
+test('a session is kept within bounds, whether CONNECT or DISCONNECT asks', async (t) => {
+  const scene = await openScene(t);
+  await scene.instances.update('mqtt-test', { limits: { sessionExpirySecondsMax: 5_000 } });
+  const kept = async (): Promise<number | undefined> =>
+    (await scene.broker.sessions.read(`mqtt-test/${GROUP}@@@a`))?.expirySeconds;
+
+  for (const [asked, expected] of [
+    [10, 600],
+    [9_000, 5_000],
+  ] as const) {
+    const client = await device(t, scene, 'a', { keeps: true });
+    assert.equal(await kept(), 3_600);
+    await client.disconnect(0, { sessionExpiry: asked });
+    assert.equal(await kept(), expected);
+  }
+});
+
 test('an instance that closes ends the connection instead, and says why', async (t) => {
   const scene = await openScene(t);
   await scene.instances.update('mqtt-test', { overstepping: 'close' });
