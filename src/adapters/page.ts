@@ -3,10 +3,12 @@
  *
  * @hot
  */
-import type { LogEntry, LogRead } from '#ports';
+import type { LogEntry, LogRead, Position } from '#ports';
 
 export class Page {
   readonly entries: LogEntry[] = [];
+  /** Up to here all was looked at. */
+  next: Position = 0;
   #room: number;
   #bytesRoom: number;
 

@@ -421,6 +421,21 @@ export function messageLogContract(engines: EngineUnderTest): void {
     },
   );
 
+  test(named('[ML4] publishers whose names look alike in UTF-8 are told apart'), async (t) => {
+    const { engine } = await engines.open(t);
+    const log = engine.log.instance('i');
+    // The two bytes of the second are the two characters of the first.
+    const publishers = ['\u00c3\u00a9', '\u00e9', '\u00e9', 'a', 'ab', 'ab', 'ac', '', ''];
+
+    for (const publisher of publishers) await append(log, messageOf('t', 'x', { publisher }));
+
+    const read = await readAll(log, ['t']);
+    assert.deepEqual(
+      read.map((entry) => entry.publisher),
+      publishers,
+    );
+  });
+
   test(named('[ML4] topics of 65,535 bytes and many topics are found'), async (t) => {
     const { engine, reopen } = await engines.open(t);
     let log = engine.log.instance('i');

@@ -98,7 +98,14 @@ export class BlockCache {
     }
   }
 
+  /** A block for other bytes: by its key a reader knows that it no longer holds the old ones. */
   #take(): Block {
+    const block = this.#unused();
+    block.key = -1;
+    return block;
+  }
+
+  #unused(): Block {
     const free = this.#free.pop();
     if (free !== undefined) return free;
     if (this.#count < this.#countMax) {

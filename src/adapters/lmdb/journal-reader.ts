@@ -4,8 +4,17 @@
  */
 import { read } from 'node:fs';
 import { assert } from '#base';
+import type { LogEntry } from '#ports';
 import { type Block, BLOCK_BYTES, type BlockCache } from './block-cache.ts';
-import { offsetOf, type Place, placeOf, segmentOf } from './record.ts';
+import {
+  messageBytes,
+  MessageParser,
+  messageTopic,
+  offsetOf,
+  type Place,
+  placeOf,
+  segmentOf,
+} from './record.ts';
 import type { Segment, Segments } from './segments.ts';
 
 export class JournalReader {
@@ -17,7 +26,12 @@ export class JournalReader {
   gone = false;
   readonly #segments: Segments;
   readonly #cache: BlockCache;
+  readonly #parser = new MessageParser();
   #segment: Segment | undefined = undefined;
+  /** The block the last bytes came from: most of the next ones lie in it too. */
+  #block: Block | undefined = undefined;
+  #blockKey = -1;
+  #blockPlace: Place = -1;
   #missingOffset = 0;
   #missingBytes = 0;
   /** A record that crosses blocks. */
@@ -32,7 +46,35 @@ export class JournalReader {
 
   /** True where the whole record at `place` is at `start`; else `load` or `gone`. */
   record(place: Place): boolean {
+    const block = this.#block;
+    const at = place - this.#blockPlace;
+    // A block is used again for other bytes; its key tells.
+    if (block?.key === this.#blockKey && at >= 0 && at + 8 <= block.filled) {
+      if (at + block.view.getUint32(at, true) <= block.filled) {
+        block.used = true;
+        this.gone = false;
+        this.bytes = block.bytes;
+        this.view = block.view;
+        this.start = at;
+        return true;
+      }
+    }
     return this.ready(place, 8) && this.ready(place, this.view.getUint32(this.start, true));
+  }
+
+  /** The topic of the message at `start`. */
+  get topic(): string {
+    return messageTopic(this.bytes, this.view, this.start);
+  }
+
+  /** What the message at `start` counts for: payload, topic and properties. */
+  get size(): number {
+    return messageBytes(this.view, this.start);
+  }
+
+  /** The message at `start`, its bytes copied [ML13]. */
+  message(topic: string): LogEntry {
+    return this.#parser.parse(this.bytes, this.view, this.start, topic);
   }
 
   /** True where `length` bytes from `place` are at `start`. */
@@ -54,6 +96,9 @@ export class JournalReader {
     if (inBlock + length > BLOCK_BYTES) return this.#gather(place, length);
     const block = this.#cache.find(number, offset, offset + length);
     if (block === undefined) return false;
+    this.#block = block;
+    this.#blockKey = block.key;
+    this.#blockPlace = place - inBlock;
     this.bytes = block.bytes;
     this.view = block.view;
     this.start = inBlock;

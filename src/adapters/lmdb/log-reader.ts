@@ -11,7 +11,7 @@ import { Page } from '../page.ts';
 import type { LmdbInstanceLog } from './instance-log.ts';
 import { JournalReader } from './journal-reader.ts';
 import { JournalScan, placeAfter } from './journal-scan.ts';
-import { KIND_MESSAGE, messageBytes, messageTopic, parseMessage } from './record.ts';
+import { KIND_MESSAGE } from './record.ts';
 import { Mark } from './retention.ts';
 import { TopicCursor, topicsInIndex } from './topic-index.ts';
 
@@ -101,19 +101,28 @@ async function merge(
     sliceMs = clock.monotonicMs();
   }
   const reader = new JournalReader(segments, cache);
-  let next: Position = 0;
+  while (!addCached(log, heap, reader, page, end)) await reader.load(false);
+  const { top } = heap;
+  return top === undefined || top.position > end ? end : page.next;
+}
+
+/** Adds what is in the cache, oldest first; false: the record on top must be loaded first. */
+function addCached(
+  log: LmdbInstanceLog,
+  heap: CursorHeap<TopicCursor>,
+  reader: JournalReader,
+  page: Page,
+  end: Position,
+): boolean {
   for (let top = heap.top; top !== undefined; top = heap.top) {
-    if (page.full) return next;
-    if (top.position > end) break;
-    while (!reader.record(top.place) && !reader.gone) await reader.load(false);
-    if (!reader.gone && top.position > log.floor()) {
-      const { bytes, view, start } = reader;
-      page.add(parseMessage(bytes, view, start, top.topic), messageBytes(view, start));
-    }
-    next = top.position;
+    if (page.full || top.position > end) return true;
+    const found = reader.record(top.place);
+    if (!found && !reader.gone) return false;
+    if (found && top.position > log.floor()) page.add(reader.message(top.topic), reader.size);
+    page.next = top.position;
     heap.advanceTop();
   }
-  return end;
+  return true;
 }
 
 async function walk(
@@ -141,21 +150,21 @@ async function walk(
       await reader.load(true);
       continue;
     }
-    const { bytes, view, start: at } = reader;
+    const { view, start: at } = reader;
     const position = view.getFloat64(at + 8, true);
     if (position <= range.from) continue;
     if (position > range.end) return Math.max(next, range.end);
     next = position;
     if (view.getUint8(at + 4) !== KIND_MESSAGE) continue;
     if (view.getUint32(at + 16, true) !== log.number) continue;
-    const topic = messageTopic(bytes, view, at);
+    const { topic } = reader;
     let after = judged.get(topic);
     if (after === undefined) {
       after = filters.afterOf(topic);
       judged.set(topic, after);
     }
     if (position <= after || position <= log.floor()) continue;
-    page.add(parseMessage(bytes, view, at, topic), messageBytes(view, at));
+    page.add(reader.message(topic), reader.size);
   }
 }
 
@@ -192,12 +201,12 @@ export async function getMessages(
         await reader.load(false);
         continue;
       }
-      const { bytes, view, start } = reader;
+      const { view, start } = reader;
       if (view.getUint8(start + 4) !== KIND_MESSAGE) continue;
       at = view.getFloat64(start + 8, true);
       if (at !== position) continue;
       if (view.getUint32(start + 16, true) !== log.number) continue;
-      found.set(position, parseMessage(bytes, view, start, messageTopic(bytes, view, start)));
+      found.set(position, reader.message(reader.topic));
     }
   }
   return positions.map((position) => (position > log.floor() ? found.get(position) : undefined));
@@ -222,6 +231,6 @@ export async function readMarks(log: LmdbInstanceLog, coarse: Mark): Promise<rea
     if (view.getUint8(start + 4) !== KIND_MESSAGE || position < coarse.firstPosition) continue;
     if (view.getUint32(start + 16, true) !== log.number) continue;
     const acceptedMs = view.getFloat64(start + 24, true);
-    fine.push(new Mark(position, scan.place, messageBytes(view, start), acceptedMs));
+    fine.push(new Mark(position, scan.place, reader.size, acceptedMs));
   }
 }
