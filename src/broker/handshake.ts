@@ -329,6 +329,7 @@ async function establish(
   space.metrics.connectsAccepted++;
   broker.wheel.cancel(connection);
   if (connection.silenceMs > 0) broker.wheel.schedule(connection, connection.silenceMs);
+  else connection.transport.watchPeer();
   broker.log.debug('client connected', { client: clientId, version: connection.version });
   if (connection.authMethod === undefined) connection.connect = undefined;
   connectCaller(connection, caller);

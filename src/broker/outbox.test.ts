@@ -63,6 +63,7 @@ class SlowTransport implements Transport {
 
   pause(): void {}
   resume(): void {}
+  watchPeer(): void {}
   end(): void {}
   destroy(): void {}
 }

@@ -68,6 +68,7 @@ class Sink implements Transport {
 
   pause(): void {}
   resume(): void {}
+  watchPeer(): void {}
   end(): void {}
   destroy(): void {}
 }

@@ -36,6 +36,8 @@ export interface Transport {
   /** Stops and resumes reading; data already read may still arrive once after `pause`. */
   pause(): void;
   resume(): void;
+  /** This client promises no sign of life: the system shall look now and then if it is there. */
+  watchPeer(): void;
   /** Sends what was handed over, then closes; destroys where that takes too long. */
   end(): void;
   /** Closes now. */

@@ -15,6 +15,8 @@ const CONNECTION = Symbol('connection');
 // Above this many pieces, and below this mean size, one copy beats a long writev.
 const GATHER_COUNT = 16;
 const GATHER_MEAN_BYTES = 512;
+/** Silence after which TCP asks whether the peer is still there. */
+const KEEP_ALIVE_MS = 300_000;
 
 type ConnectedSocket = Socket & { [CONNECTION]?: Connection };
 
@@ -97,6 +99,10 @@ export class Connection implements Transport {
 
   resume(): void {
     this.socket.resume();
+  }
+
+  watchPeer(): void {
+    this.socket.setKeepAlive(true, KEEP_ALIVE_MS);
   }
 
   end(): void {

@@ -64,7 +64,6 @@ export interface Listener {
   close(): void;
 }
 
-const KEEP_ALIVE_MS = 300_000; // for peers without an MQTT keep alive
 // Small, so that a paused connection stops reading after one chunk.
 const HIGH_WATER_BYTES = 16 * 1024;
 const FRAME_BYTES_MAX = 268_435_455 + 64 * 1024;
@@ -78,8 +77,6 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   const accept = createAccept(options, url, door, tls);
   const server = createServer({
     noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: KEEP_ALIVE_MS,
     highWaterMark: HIGH_WATER_BYTES,
   });
   server.on('connection', accept);

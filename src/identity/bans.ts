@@ -6,6 +6,8 @@
  * longer than the last. Memory is bounded: the oldest count, or ban, leaves. IPv6 addresses count
  * by /64, which is what one customer of a network commonly has.
  */
+
+import { isIPv4 } from 'node:net';
 import type { Clock, FaultCode } from '#base';
 import { addressNumber, isMappedV4 } from './address-list.ts';
 
@@ -238,12 +240,15 @@ function clientKey(address: string, instanceId: string, clientId: string): strin
 
 /** `undefined`: not to be banned. */
 function addressKey(address: string, settings: BanSettings): string | undefined {
+  if (isIPv4(address)) {
+    return isLoopbackV4(address) && !settings.loopbackBanned ? undefined : address;
+  }
   const number = addressNumber(address);
   if (number === undefined) return undefined;
   if (isMappedV4(number)) {
     const v4 = Number(number & 0xffff_ffffn);
-    if (v4 >>> 24 === LOOPBACK_BYTE && !settings.loopbackBanned) return undefined;
-    return [v4 >>> 24, (v4 >>> 16) & 0xff, (v4 >>> 8) & 0xff, v4 & 0xff].join('.');
+    const text = [v4 >>> 24, (v4 >>> 16) & 0xff, (v4 >>> 8) & 0xff, v4 & 0xff].join('.');
+    return addressKey(text, settings);
   }
   if (number === LOOPBACK_V6 && !settings.loopbackBanned) return undefined;
   const groups: string[] = [];
@@ -253,7 +258,11 @@ function addressKey(address: string, settings: BanSettings): string | undefined 
   return `${groups.join(':')}::/64`;
 }
 
-const LOOPBACK_BYTE = 127;
+/** `isIPv4` takes no other way to write one. */
+function isLoopbackV4(address: string): boolean {
+  return address.startsWith('127.');
+}
+
 const LOOPBACK_V6 = 1n;
 
 function bound(map: Map<string, unknown>, countMax: number): void {

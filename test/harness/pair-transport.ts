@@ -83,6 +83,8 @@ class PairTransport implements Transport {
     this.#paused = true;
   }
 
+  watchPeer(): void {}
+
   resume(): void {
     this.#paused = false;
     this.#schedule();
