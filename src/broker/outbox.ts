@@ -184,7 +184,9 @@ export class Outbox {
   #closeRun(): void {
     if (this.#runEnd === this.#runStart) return;
     this.#pieces ??= [];
-    this.#pieces.push(this.#run.subarray(this.#runStart, this.#runEnd));
+    const run = this.#run;
+    const isWhole = this.#runStart === 0 && this.#runEnd === run.length;
+    this.#pieces.push(isWhole ? run : run.subarray(this.#runStart, this.#runEnd));
     this.#run = NO_BYTES;
     this.#runStart = 0;
     this.#runEnd = 0;

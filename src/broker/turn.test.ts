@@ -208,13 +208,29 @@ describe('the probe', () => {
     assert.ok(seen.includes('before a before a'), 'one flush a pass by now');
   });
 
-  test('keeps it where each pass flushes each socket once', () => {
-    const stage = new Stage();
-    const sockets = Array.from({ length: 10 }, (_, index) => stage.socket(`s${index}`));
+  const socketsOf = (stage: Stage, count: number): readonly Flushable[] =>
+    Array.from({ length: count }, (_, index) => stage.socket(`s${index}`));
 
-    const seen = passes(stage, 40, sockets);
+  test('keeps it where each pass flushes a few sockets once', () => {
+    const stage = new Stage();
+
+    const seen = passes(stage, 100, socketsOf(stage, 5));
 
     assert.equal(seen.includes('before'), false);
-    assert.equal(seen.split(' ').length, 400);
+    assert.equal(seen.split(' ').length, 500);
+  });
+
+  test('ends it where a pass has many reads, until one has few', () => {
+    const stage = new Stage();
+    const sockets = socketsOf(stage, 10);
+
+    passes(stage, 40, sockets);
+    const many = passes(stage, 1, sockets);
+    const few = passes(stage, 1, sockets.slice(0, 2));
+    const thereafter = passes(stage, 1, sockets.slice(0, 2));
+
+    assert.equal(many, 'before s0 s1 s2 s3 s4 s5 s6 s7 s8 s9');
+    assert.equal(few, 'before s0 s1');
+    assert.equal(thereafter, 's0 s1');
   });
 });
