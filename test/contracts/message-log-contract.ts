@@ -34,6 +34,22 @@ export function messageLogContract(engines: EngineUnderTest): void {
     assert.equal(engine.log.instance('i'), log);
   });
 
+  test(named('[ML15] issued counts what is not durable yet'), async (t) => {
+    const { engine } = await engines.open(t);
+    const log = engine.log.instance('i');
+    const first = await append(log, messageOf('t'));
+    assert.equal(log.issued(), first);
+
+    const under = append(log, messageOf('t'));
+    const issued = log.issued();
+
+    assert.equal(log.end(), first, 'not durable within the call');
+    assert.equal(issued, await under);
+    assert.equal(log.end(), issued);
+    await write(engine.store.table('rows'), 'key', Buffer.from('value'));
+    assert.equal(log.issued(), issued, 'rows are not messages');
+  });
+
   test(named('[ML2] appended is called in order and never within the call'), async (t) => {
     const { engine } = await engines.open(t);
     const log = engine.log.instance('i');
