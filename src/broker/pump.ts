@@ -127,16 +127,22 @@ function handPage(session: Session, page: LogPage): void {
 
 function newestSince(session: Session): number {
   let newest = 0;
-  for (const { since } of session.subscriptions.values()) newest = Math.max(newest, since);
+  for (const { since, earlier } of session.subscriptions.values()) {
+    newest = Math.max(newest, since, earlier?.until ?? 0);
+  }
   return newest;
 }
 
 function logFilters(session: Session): { filter: string; after: number }[] {
   const filters: { filter: string; after: number }[] = [];
   for (const subscription of session.subscriptions.values()) {
-    if (subscription.share !== undefined || subscription.qos === 0) continue;
-    if (!session.durable && !isMailbox(subscription.text)) continue; // comes live
-    filters.push({ filter: subscription.filter, after: subscription.since });
+    const { share, text, filter, qos, since, earlier } = subscription;
+    if (share !== undefined) continue;
+    if (!session.durable && !isMailbox(text)) continue; // comes live
+    if (qos > 0) filters.push({ filter, after: since });
+    if (earlier !== undefined && earlier.until > session.next) {
+      filters.push({ filter, after: earlier.since });
+    }
   }
   return filters;
 }

@@ -99,9 +99,9 @@ export class SessionDirectory {
     space.online.set(claim.clientId, session);
     const will = connection.connect?.will;
     if (will !== undefined) wills.keep(connection, session, will);
-    if (stored !== undefined)
-      sessions.write(session, 0); // what it is owed is on disk already
-    else if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
+    // What was read of it may not be on disk yet. This row settles behind all of that, and the
+    // client is told nothing before.
+    if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
     return stored !== undefined;
   }
 

@@ -2,7 +2,7 @@
 import { matchesFilter } from '#ports';
 import { isMailbox, receiverOf } from './mailbox.ts';
 import type { Session } from './session.ts';
-import { type Delivery, mergeDeliveries } from './subscription.ts';
+import { type Delivery, deliveryAt, mergeDeliveries } from './subscription.ts';
 
 /** Like the merge of routes, for one session and a message from the log. */
 export function deliveryFor(
@@ -15,11 +15,12 @@ export function deliveryFor(
   if (receiver !== undefined && receiver !== session.clientId) return undefined;
   let found: Delivery | undefined;
   for (const subscription of session.subscriptions.values()) {
-    if (subscription.share !== undefined || subscription.since >= position) continue;
+    if (subscription.share !== undefined) continue;
     if (receiver !== undefined && !isMailbox(subscription.text)) continue;
     if (!matchesFilter(subscription.filter, topic)) continue;
-    found =
-      found === undefined ? subscription.delivery : mergeDeliveries(found, subscription.delivery);
+    const delivery = deliveryAt(subscription, position);
+    if (delivery === undefined) continue;
+    found = found === undefined ? delivery : mergeDeliveries(found, delivery);
   }
   return found;
 }

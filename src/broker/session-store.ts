@@ -85,8 +85,8 @@ export class SessionStore {
   write(session: Session, disconnectedMs: number, settled?: Settled): void {
     const subscriptions: StoredSubscription[] = [];
     for (const item of session.subscriptions.values()) {
-      const { text, qos, noLocal, retainAsPublished, identifier, since } = item;
-      subscriptions.push({ text, qos, noLocal, retainAsPublished, identifier, since });
+      const { text, qos, noLocal, retainAsPublished, identifier, since, earlier } = item;
+      subscriptions.push({ text, qos, noLocal, retainAsPublished, identifier, since, earlier });
     }
     const stored: StoredSession = {
       expirySeconds: session.expirySeconds,

@@ -6,6 +6,7 @@ import {
   decodeUnsubscribe,
   encodeSuback,
   encodeUnsuback,
+  type Qos,
   type SubscribePacket,
   type SubscriptionRequest,
 } from '#wire';
@@ -13,7 +14,8 @@ import { type Connection, ConnectionState } from './connection.ts';
 import { levelCount } from './instance-space.ts';
 import { pump } from './pump.ts';
 import { RetainedReplay } from './retained-replay.ts';
-import { splitShare, type Subscription } from './subscription.ts';
+import type { Session } from './session.ts';
+import { type EarlierGrant, splitShare, type Subscription } from './subscription.ts';
 
 const NO_SUBSCRIPTION_EXISTED = 0x11;
 /** The one refusal that 3.1.1 knows. 3.1 has none, and takes this one as well. */
@@ -62,6 +64,7 @@ function subscribe(
   const session = connection.session!;
   const { space } = session;
   const old = session.subscriptions.get(request.filter);
+  const issued = space.log.issued();
   for (const replay of session.replays?.slice() ?? []) {
     if (replay.subscription === old) replay.end();
   }
@@ -71,9 +74,30 @@ function subscribe(
     noLocal: request.noLocal,
     retainAsPublished: request.retainAsPublished,
     identifier: packet.subscriptionIdentifier,
-    // A filter the session had goes on where it was: nothing is lost by the swap [MQTT-3.8.4-4].
-    since: old?.since ?? space.log.end(),
+    // A grant that goes on goes on where it was: nothing is lost by the swap [MQTT-3.8.4-4].
+    since: goesOn(old, request) ? old.since : issued,
+    earlier: earlierGrant(session, old, request),
   });
+}
+
+function goesOn(old: Subscription | undefined, request: SubscriptionRequest): old is Subscription {
+  return old !== undefined && old.qos > 0 === request.qos > 0;
+}
+
+/** Where QoS 0 takes the place of more: what was published until now and is still on its way. */
+function earlierGrant(
+  session: Session,
+  old: Subscription | undefined,
+  request: SubscriptionRequest,
+): EarlierGrant | undefined {
+  if (old === undefined || !session.durable || old.share !== undefined) return undefined;
+  const { earlier } = old;
+  if (old.qos === 0 || request.qos > 0) return earlier;
+  const { space } = session;
+  const until = space.log.issued();
+  if (session.live && space.dispatched >= until) return undefined;
+  const qos = Math.max(old.qos, earlier?.qos ?? 0) as Qos;
+  return { qos, since: earlier?.since ?? old.since, until };
 }
 
 function refusal(connection: Connection, request: SubscriptionRequest): FaultCode | undefined {

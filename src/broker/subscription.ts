@@ -20,6 +20,11 @@ export class Delivery {
   identifiers: Uint8Array;
   /** How the session gets what its own client published; `undefined`: not at all. */
   toPublisher: Delivery | undefined;
+  /** Logged messages up to here were published before it. */
+  since: Position;
+  /** Those up to here are owed at this QoS, which the client had asked for then. */
+  owedUntil: Position = 0;
+  owedQos: Qos = 0;
   /** The route of every topic that only this delivery matches. */
   soloRoute: Route | undefined = undefined;
 
@@ -29,13 +34,28 @@ export class Delivery {
     noLocal: boolean,
     retainAsPublished: boolean,
     identifiers: Uint8Array,
+    since: Position = 0,
   ) {
     this.session = session;
     this.qos = qos;
     this.retainAsPublished = retainAsPublished;
     this.identifiers = identifiers;
+    this.since = since;
     this.toPublisher = noLocal ? undefined : this;
   }
+
+  /** The QoS granted for a logged message; 0: it has no part in that one. */
+  qosAt(position: Position): Qos {
+    if (position <= this.owedUntil) return this.owedQos;
+    return position > this.since ? this.qos : 0;
+  }
+}
+
+/** A grant that the client has replaced by QoS 0, for messages after `since` up to `until`. */
+export interface EarlierGrant {
+  readonly qos: Qos;
+  readonly since: Position;
+  readonly until: Position;
 }
 
 export interface Subscription {
@@ -52,6 +72,8 @@ export interface Subscription {
   readonly identifier: number;
   /** Only messages after this position are this subscription's. */
   readonly since: Position;
+  /** What is still owed from before; `undefined`: nothing. */
+  readonly earlier?: EarlierGrant | undefined;
   readonly delivery: Delivery;
   /** Where it stands in its group; `undefined`: not shared, or its session is offline. */
   group: SharedGroup | undefined;
@@ -65,6 +87,7 @@ export interface StoredSubscription {
   readonly retainAsPublished: boolean;
   readonly identifier: number;
   readonly since: Position;
+  readonly earlier?: EarlierGrant | undefined;
 }
 
 const NO_IDENTIFIERS = new Uint8Array(0);
@@ -77,15 +100,32 @@ export function createSubscription(session: Session, stored: StoredSubscription)
     ...stored,
     filter: shared === undefined ? own : shared.filter,
     share: shared?.share,
-    delivery: new Delivery(
-      session,
-      stored.qos,
-      stored.noLocal,
-      stored.retainAsPublished,
-      encodeIdentifier(stored.identifier),
-    ),
+    delivery: createDelivery(session, stored),
     group: undefined,
   };
+}
+
+function createDelivery(session: Session, stored: StoredSubscription): Delivery {
+  const { qos, noLocal, retainAsPublished, identifier, since, earlier } = stored;
+  const identifiers = encodeIdentifier(identifier);
+  const delivery = new Delivery(session, qos, noLocal, retainAsPublished, identifiers, since);
+  if (earlier !== undefined) {
+    delivery.owedUntil = earlier.until;
+    delivery.owedQos = earlier.qos;
+  }
+  return delivery;
+}
+
+/** How a subscription delivers a logged message; `undefined`: it has no part in it. */
+export function deliveryAt(
+  { delivery, since, earlier }: Subscription,
+  position: Position,
+): Delivery | undefined {
+  const owed = earlier !== undefined && position > earlier.since && position <= earlier.until;
+  if (!owed) return position > since ? delivery : undefined;
+  const { session, retainAsPublished, identifiers, toPublisher } = delivery;
+  const noLocal = toPublisher === undefined;
+  return new Delivery(session, earlier.qos, noLocal, retainAsPublished, identifiers, since);
 }
 
 /** `$share/name/filter` in its parts; the text was validated before. */
@@ -105,7 +145,10 @@ export function mergeDeliveries(one: Delivery, other: Delivery): Delivery {
     false,
     one.retainAsPublished || other.retainAsPublished,
     Buffer.concat([one.identifiers, other.identifiers]),
+    Math.min(one.since, other.since),
   );
+  merged.owedUntil = Math.max(one.owedUntil, other.owedUntil);
+  merged.owedQos = Math.max(merged.qos, one.owedQos, other.owedQos) as Qos;
   // What the client published itself comes by those subscriptions only that are not No Local.
   const mine = one.toPublisher;
   const yours = other.toPublisher;

@@ -162,6 +162,34 @@ for (const published of [0, 1, 2]) {
   }
 }
 
+for (const away of [false, true]) {
+  const when = away ? 'after a reconnect too' : 'on the same connection';
+  test(`[MQTT-3.8.4-4] what waits when a filter is subscribed again at QoS 0 is not lost: ${when}`, async (t) => {
+    const topic = unique('q/');
+    const clientId = unique('c');
+    const options = { clientId, properties: { sessionExpiry: 600, receiveMaximum: 1 } };
+    const publisher = await connectClient(t, broker.port);
+    let subscriber = await connectClient(t, broker.port, options);
+    await subscriber.subscribe(topic, 1);
+    const payloads = Array.from({ length: 10 }, (_, index) => `${index}`);
+    for (const payload of payloads) await publisher.publish(topic, payload, { qos: 1 });
+
+    await subscriber.subscribe(topic, 0);
+    if (away) {
+      subscriber.drop();
+      subscriber = await connectClient(t, broker.port, { ...options, cleanStart: false });
+    }
+
+    for (const payload of payloads) {
+      const message = await subscriber.receive();
+      assert.deepEqual([message.payload, message.qos], [payload, 1]);
+    }
+    await publisher.publish(topic, 'new', { qos: 1 });
+    const message = await subscriber.receive();
+    assert.deepEqual([message.payload, message.qos], ['new', 0]);
+  });
+}
+
 test('[MQTT-3.8.3-3] No Local: own messages do not come back, others do', async (t) => {
   const topic = unique('s/');
   const client = await connectClient(t, broker.port);
