@@ -30,6 +30,7 @@ import type { SharedGroup } from './shared-group.ts';
 import { publishMetrics } from './sys-topics.ts';
 import type { Doorkeeper, Endpoint, Transport } from './transport.ts';
 import { Turn } from './turn.ts';
+import { Waiters } from './waiters.ts';
 import { Wills } from './wills.ts';
 
 export interface BrokerOptions {
@@ -47,6 +48,8 @@ export interface BrokerOptions {
 }
 
 const COMMIT_LOOK_MS = 10;
+/** Of a DISCONNECT that says no more than a reason code. */
+const DISCONNECT_BYTES = 4;
 const SYS_PERIOD_MS = 10_000;
 
 /** Opens the broker over its store: reads what survived, and is then ready to accept. */
@@ -234,8 +237,12 @@ export class Broker implements Doorkeeper {
     this.turn.schedule();
   }
 
-  /** Closes without a word when the turn is over. */
-  abandonSoon(connection: Connection): void {
+  /** What must be said is more than the client takes: that is said, or nothing. */
+  unsendable(connection: Connection, bytes: number): void {
+    if (bytes > DISCONNECT_BYTES && connection.version5) {
+      this.disconnectSoon(connection, 'packetTooLarge', 'the answer is more than the client takes');
+      return;
+    }
     this.#later.push(() => connection.abandon());
     this.turn.schedule();
   }
@@ -262,17 +269,8 @@ export class Broker implements Doorkeeper {
     const since = slowest.stuckSinceMs;
     const waitMs = this.limits.stallMs - (this.clock.monotonicMs() - since);
     if (since > 0 && waitMs <= 0) return; // whoever takes nothing holds up nobody
-    this.metrics.publishersPaused++;
-    connection.waiters ??= [];
-    connection.waiters.push(publisher);
-    publisher.block(Block.subscribers);
-    this.watchStall(connection);
-  }
-
-  watchStall(connection: Connection): void {
-    if (connection.stallTimer) return;
-    connection.stallTimer = true;
-    this.clock.after(this.limits.stallMs, () => connection.checkStall());
+    connection.waiters ??= new Waiters(connection);
+    connection.waiters.add(publisher);
   }
 
   waitForCommit(connection: Connection): void {

@@ -18,6 +18,7 @@ import type { Delivery } from './subscription.ts';
 
 const NO_BYTES = Buffer.alloc(0);
 const TOPIC_ALIAS = 0x23;
+const ALIAS_BYTES = 3;
 
 /** The QoS a message has for a subscriber [MQTT-3.8.4-8]. */
 export function effectiveQos(published: Qos, granted: Qos): Qos {
@@ -198,9 +199,13 @@ function sendAliased(
   const topic = publication.shownTopic ?? publication.topic;
   let alias = aliases.get(topic);
   let { topicBytes } = publication;
+  const extraSize = delivery.identifiers.length + ALIAS_BYTES;
   if (alias !== undefined) {
     topicBytes = NO_BYTES;
-  } else if (aliases.size < connection.aliasOutMax) {
+  } else if (
+    aliases.size < connection.aliasOutMax &&
+    publication.sizeWith(packetId !== 0, topicBytes.length, extraSize) <= connection.packetBytesMax
+  ) {
     alias = aliases.size + 1;
     aliases.set(topic, alias);
   }
@@ -219,13 +224,24 @@ export function fits(
   withId: boolean,
 ): boolean {
   if (connection.packetBytesMax === Number.POSITIVE_INFINITY) return true;
-  const extra = delivery.identifiers.length + (connection.aliasOutMax > 0 ? 3 : 0);
   const size = connection.version5
-    ? publication.sizeWith(withId, publication.topicBytes.length, extra)
+    ? sizeInV5(connection, delivery, publication, withId)
     : publication.frameSize(layoutOf(false, withId));
   if (size <= connection.packetBytesMax) return true;
   connection.broker.metrics.droppedPacketTooLarge++;
   return false;
+}
+
+/** A new alias is sent only where it fits as well, so it makes no packet too large. */
+function sizeInV5(
+  connection: Connection,
+  { identifiers }: Delivery,
+  publication: Publication,
+  withId: boolean,
+): number {
+  const known = connection.aliasesOut?.has(publication.shownTopic ?? publication.topic) === true;
+  const topicSize = known ? 0 : publication.topicBytes.length;
+  return publication.sizeWith(withId, topicSize, identifiers.length + (known ? ALIAS_BYTES : 0));
 }
 
 function leaseOf(group: SharedGroup, position: Position, publication: Publication): Lease {

@@ -29,6 +29,7 @@ export interface Limits {
   readonly outboxTotalBytesMax: number;
   readonly commitBytesHigh: number;
   readonly stallMs: number;
+  readonly holdMs: number;
   readonly turnDeliveriesMax: number;
   readonly latenessMaxMs: number;
   readonly topicAliasMaximum: number;
@@ -58,6 +59,7 @@ export const DEFAULT_LIMITS: Limits = {
   outboxTotalBytesMax: 512 * 1024 * 1024,
   commitBytesHigh: 32 * 1024 * 1024,
   stallMs: 250,
+  holdMs: 1000,
   turnDeliveriesMax: 16_384,
   latenessMaxMs: 1000,
   topicAliasMaximum: 64,
@@ -88,6 +90,7 @@ export const LIMITS: readonly LimitRow[] = [
   row('outboxTotalBytesMax', 'bytes, all connections', 'QoS 0 is dropped at outboxBytesHigh'),
   row('commitBytesHigh', 'bytes', 'publishers that need a commit are not read from'),
   row('stallMs', 'ms', 'a subscriber that took nothing for so long no longer holds publishers'),
+  row('holdMs', 'ms', 'nor does one that held a publisher for so long, until it has caught up'),
   row('turnDeliveriesMax', 'deliveries', "a connection's further input waits for the next turn"),
   row('latenessMaxMs', 'ms', 'CONNECT is refused with 0x89 (3.x: 3) while the loop is so late'),
   row('topicAliasMaximum', 'aliases a connection', 'a larger alias: DISCONNECT 0x94'),

@@ -37,7 +37,7 @@ export function pump(session: Session): void {
     !session.live ||
     session.replays !== undefined ||
     (session.groups?.some((group) => group.behind) ?? false);
-  if (session.pendingCount === 0 && !connection.congested) connection.wakeWaiters();
+  if (session.pendingCount === 0 && !connection.congested) connection.waiters?.caughtUp();
 }
 
 /** Falls back to the cursor: everything up to `before` was handed over. */

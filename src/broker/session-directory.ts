@@ -298,7 +298,10 @@ export class SessionDirectory {
     }
     session.keepsIds = stored.keepsIds;
     const inbound = stored.keepsIds ? (await sessions.readIds(session.key)).inbound : [];
-    for (const id of inbound) (session.inbound ??= new Set()).add(id);
+    if (stored.keepsIds) {
+      session.inbound = new Set(inbound);
+      session.inboundBefore = new Set(inbound);
+    }
     if (stored.subscriptions.length === 0 && cursor === undefined) session.live = true;
   }
 

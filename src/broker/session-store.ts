@@ -21,7 +21,7 @@ import type { StoredSubscription } from './subscription.ts';
 
 /** Expiries are found by their bucket, so that nothing of them is in memory. */
 export const EXPIRY_BUCKET_MS = 10_000;
-const NO_BYTES = Buffer.alloc(0);
+const NO_BYTES: Buffer = Buffer.alloc(0);
 export const NEVER_EXPIRES = 0xffff_ffff;
 
 export interface StoredSession {
@@ -241,7 +241,11 @@ const DELIVERY_BYTES = 13;
 /** `next, last id, count, count x (id, state, position, topic size), topics`. */
 function encodeCursor(session: Session): Buffer {
   const open = session.inflight.list();
-  const topics = open.map((item) => Buffer.from(session.retainedInflight?.get(item.id) ?? ''));
+  const { retainedInflight } = session;
+  const topics = open.map(({ id }) => {
+    const topic = retainedInflight?.get(id);
+    return topic === undefined ? NO_BYTES : Buffer.from(topic);
+  });
   const topicBytes = topics.reduce((sum, topic) => sum + topic.length, 0);
   const row = Buffer.allocUnsafe(CURSOR_HEAD_BYTES + open.length * DELIVERY_BYTES + topicBytes);
   const { live, space, next, inflight } = session;

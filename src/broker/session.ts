@@ -66,6 +66,8 @@ export class Session {
   keepsIds = false;
   /** Packet ids of QoS 2 publishes received and not released. */
   inbound: Set<number> | undefined = undefined;
+  /** Those of them that this connection has not sent: they are not of its Receive Maximum. */
+  inboundBefore: Set<number> | undefined = undefined;
   pending: PendingDelivery[] | undefined = undefined;
   pendingHead = 0;
   pendingBytes = 0;

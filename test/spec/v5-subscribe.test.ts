@@ -392,3 +392,12 @@ test('[MQTT-3.8.4-1] [MQTT-3.10.4-4] User Properties on requests are taken and c
 
   assert.deepEqual((await client.next('unsuback')).reasons, [0]);
 });
+
+test('[MQTT-3.1.2-24] a SUBACK larger than the client takes is not sent: DISCONNECT 0x95 is', async (t) => {
+  const client = await connectClient(t, broker.port, { properties: { maximumPacketSize: 30 } });
+  const filters = Array.from({ length: 40 }, (_, index) => [unique(`f${index}/`), 0] as const);
+
+  client.send(subscribePacket(1, filters));
+
+  await client.disconnected(0x95);
+});
