@@ -23,6 +23,8 @@ import { OutboxTotal } from './outbox.ts';
 import { Publication } from './publication.ts';
 import { pump } from './pump.ts';
 import { receive } from './receive.ts';
+import { RetainedReads } from './retained-reads.ts';
+import { RetainedSweep } from './retained-sweep.ts';
 import { Session } from './session.ts';
 import { SessionDirectory } from './session-directory.ts';
 import { SessionStore } from './session-store.ts';
@@ -51,6 +53,7 @@ const COMMIT_LOOK_MS = 10;
 /** Of a DISCONNECT that says no more than a reason code. */
 const DISCONNECT_BYTES = 4;
 const SYS_PERIOD_MS = 10_000;
+const RETAINED_SWEEP_MS = 1000;
 
 /** Opens the broker over its store: reads what survived, and is then ready to accept. */
 export async function openBroker(options: BrokerOptions): Promise<Broker> {
@@ -80,6 +83,7 @@ export class Broker implements Doorkeeper {
   readonly wills: Wills;
   readonly admission: Admission;
   readonly cursors: CursorWriter;
+  readonly retainedReads: RetainedReads;
   /** The message coming in. */
   readonly publication: Publication = new Publication();
   /** A message kept, logged or retained, on its way out. */
@@ -114,12 +118,15 @@ export class Broker implements Doorkeeper {
     this.retention = options.retention;
     this.wheel = new TimerWheel(this.clock);
     this.cursors = new CursorWriter(this);
+    this.retainedReads = new RetainedReads(this.clock, this.limits.retainedReadsMax);
     this.turn = new Turn(() => this.#beforeFlush());
     this.sessions = new SessionStore(this.engine.store);
     this.directory = new SessionDirectory(this);
     this.wills = new Wills(this);
     this.admission = new Admission(this);
+    const sweep = new RetainedSweep(this);
     this.#stopTimers.push(
+      this.clock.every(RETAINED_SWEEP_MS, () => void sweep.step()),
       this.clock.every(SYS_PERIOD_MS, () => publishMetrics(this)),
       this.clock.every(1000, () => this.cursors.writeDirty()),
       this.instances.watch((instance) => this.#instanceChanged(instance)),

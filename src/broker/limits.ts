@@ -37,6 +37,9 @@ export interface Limits {
   readonly subscriptionsPerSessionMax: number;
   readonly filterLevelsPerSessionMax: number;
   readonly topicCacheCountMax: number;
+  readonly retainedReadsMax: number;
+  readonly retainedHeldBytesMax: number;
+  readonly retainedSweepRows: number;
   readonly sessionExpirySecondsMax: number;
   readonly validatePayloadFormat: boolean;
 }
@@ -67,6 +70,9 @@ export const DEFAULT_LIMITS: Limits = {
   subscriptionsPerSessionMax: 10_000,
   filterLevelsPerSessionMax: 131_072,
   topicCacheCountMax: 65_536,
+  retainedReadsMax: 8,
+  retainedHeldBytesMax: 64 * 1024,
+  retainedSweepRows: 1000,
   sessionExpirySecondsMax: 0xffff_ffff,
   validatePayloadFormat: false,
 };
@@ -98,6 +104,13 @@ export const LIMITS: readonly LimitRow[] = [
   row('subscriptionsPerSessionMax', 'subscriptions', 'further ones: SUBACK 0x97 (3.x: 0x80)'),
   row('filterLevelsPerSessionMax', 'levels of all filters', 'further ones: SUBACK 0x97 (0x80)'),
   row('topicCacheCountMax', 'topics an instance', 'the cache of matched topics is begun anew'),
+  row('retainedReadsMax', 'reads of retained messages', 'further sessions wait their turn'),
+  row(
+    'retainedHeldBytesMax',
+    'bytes a session',
+    'the rest of a page is read again when it is sent',
+  ),
+  row('retainedSweepRows', 'rows a second', 'expired retained messages beyond are found later'),
   row('sessionExpirySecondsMax', 's', 'a longer expiry is cut, and CONNACK says so'),
 ];
 

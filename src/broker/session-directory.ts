@@ -11,6 +11,7 @@ import type { Connection } from './connection.ts';
 import { InflightState } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import { isMailbox, mailboxText, mayHaveMailbox } from './mailbox.ts';
+import { replayRetained } from './retained-replay.ts';
 import { Session } from './session.ts';
 import type { StoredSubscription } from './subscription.ts';
 import { EXPIRY_BUCKET_MS, expiryMs, type StoredIds, type StoredSession } from './session-store.ts';
@@ -89,12 +90,14 @@ export class SessionDirectory {
     if (stored !== undefined) {
       this.#clearExpiry(key, stored);
       for (const item of stored.subscriptions) space.subscribe(session, item);
+      session.absentUpTo = space.retained.newest();
       space.uncountOffline(stored.subscriptions); // after: a group of this one alone must not end
       wills.resumed(key);
       this.#broker.metrics.sessionsResumed++;
     }
     if (hasMailbox(session)) openMailbox(session, mail);
     session.connection = connection;
+    replayRetained(session);
     connection.session = session;
     space.online.set(claim.clientId, session);
     const will = connection.connect?.will;
@@ -128,7 +131,7 @@ export class SessionDirectory {
     if (session === undefined || session.connection !== connection) return;
     const { sessions, cursors, clock, wills } = this.#broker;
     session.connection = undefined;
-    for (const replay of session.replays?.slice() ?? []) replay.end();
+    session.replay?.end();
     session.space.online.delete(session.clientId);
     cursors.forget(session);
     const stays = session.expirySeconds > 0;
@@ -295,6 +298,10 @@ export class SessionDirectory {
     if (cursor !== undefined) {
       session.inflight.lastId = cursor.lastId;
       session.resend = [...cursor.deliveries];
+      session.walk = cursor.walk;
+    }
+    for (const { text, owed } of stored.subscriptions) {
+      if (owed !== undefined) (session.owed ??= new Set()).add(text);
     }
     session.keepsIds = stored.keepsIds;
     const inbound = stored.keepsIds ? (await sessions.readIds(session.key)).inbound : [];

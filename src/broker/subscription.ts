@@ -7,6 +7,7 @@
 import type { Position } from '#ports';
 import { type Qos, varintSize, writeVarint } from '#wire';
 import { isMailbox, mailboxFilter } from './mailbox.ts';
+import type { RetainedOwed } from './retained-replay.ts';
 import type { Route } from './route.ts';
 import type { Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
@@ -72,8 +73,9 @@ export interface Subscription {
   readonly identifier: number;
   /** Only messages after this position are this subscription's. */
   readonly since: Position;
-  /** What is still owed from before; `undefined`: nothing. */
+  /** What is still owed of an earlier grant; `undefined`: nothing. */
   readonly earlier?: EarlierGrant | undefined;
+  readonly owed: RetainedOwed | undefined;
   readonly delivery: Delivery;
   /** Where it stands in its group; `undefined`: not shared, or its session is offline. */
   group: SharedGroup | undefined;
@@ -88,6 +90,8 @@ export interface StoredSubscription {
   readonly identifier: number;
   readonly since: Position;
   readonly earlier?: EarlierGrant | undefined;
+  /** Its retained messages, while a walk is to serve them, and for a while longer. */
+  readonly owed?: RetainedOwed | undefined;
 }
 
 const NO_IDENTIFIERS = new Uint8Array(0);
@@ -98,6 +102,7 @@ export function createSubscription(session: Session, stored: StoredSubscription)
   const own = isMailbox(stored.text) ? mailboxFilter(stored.text) : stored.text;
   return {
     ...stored,
+    owed: stored.owed,
     filter: shared === undefined ? own : shared.filter,
     share: shared?.share,
     delivery: createDelivery(session, stored),
