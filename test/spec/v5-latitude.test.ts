@@ -181,9 +181,10 @@ test('[MQTT-3.8.3-3] No Local, live or retained, at every QoS, leaves other subs
   await client.subscribe(`${root}/other`, 2);
 
   for (const qos of [0, 1, 2]) {
-    await client.publish(`${root}/own`, 'own', { qos });
+    await client.publish(`${root}/own`, 'own', { qos, retain: true });
     await client.publish(`${root}/other`, String(qos), { qos });
     assert.equal((await client.receive()).payload, String(qos));
   }
+  await client.subscribe(`${root}/own`, 2 | NO_LOCAL);
   await nothingReaches(client, client);
 });
