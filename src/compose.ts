@@ -215,9 +215,6 @@ function namedCertificates({ certificates }: Identities): CertificateDirectory {
   };
 }
 
-/** A WebSocket frame may hold the end of one packet and the next whole. */
-const FRAME_SLACK_BYTES = 64 * 1024;
-
 async function openDoors(
   ground: Ground,
   broker: Broker,
@@ -236,7 +233,6 @@ async function openDoors(
     garbage: new ReadGarbage(),
     metrics: countDoors(metrics),
     proxyProtocol: settings.proxyProtocol,
-    frameBytesMax: settings.maxPacketSize + FRAME_SLACK_BYTES,
     ...tls,
   };
   try {

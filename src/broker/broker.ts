@@ -20,6 +20,7 @@ import { InstanceSpace } from './instance-space.ts';
 import type { Limits } from './limits.ts';
 import { LogView } from './log-view.ts';
 import { OutboxTotal } from './outbox.ts';
+import { PartialTotal } from './partial-packet.ts';
 import { Publication } from './publication.ts';
 import { pump } from './pump.ts';
 import { receive } from './receive.ts';
@@ -93,10 +94,9 @@ export class Broker implements Doorkeeper {
   readonly connections: Set<Connection> = new Set();
   readonly spaces: Map<string, InstanceSpace> = new Map();
   readonly receive: typeof receive = receive;
-  /** Deliveries made for the chunk of input being handled. */
-  work = 0;
-  /** Bytes of packets that have not come in whole, all connections. */
-  partialBytes = 0;
+  /** Packets that have not come in whole: of clients, and of whoever is not yet admitted. */
+  readonly partials: PartialTotal;
+  readonly connectPartials: PartialTotal;
   turnNumber = 0;
   /** No new clients: the broker is stopping. */
   closing = false;
@@ -116,6 +116,12 @@ export class Broker implements Doorkeeper {
     this.defaultInstanceId = options.defaultInstanceId;
     this.limits = options.limits;
     this.retention = options.retention;
+    const { limits } = options;
+    this.partials = new PartialTotal(limits.partialFreeBytesMax, limits.partialBytesMax);
+    this.connectPartials = new PartialTotal(
+      limits.connectPartialFreeBytesMax,
+      limits.connectPartialBytesMax,
+    );
     this.wheel = new TimerWheel(this.clock);
     this.cursors = new CursorWriter(this);
     this.retainedReads = new RetainedReads(this.clock, this.limits.retainedReadsMax);

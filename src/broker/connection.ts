@@ -14,7 +14,7 @@ import { AckQueue, type PendingAck } from './acks.ts';
 import type { Broker } from './broker.ts';
 import { peekVersion } from './connect-version.ts';
 import { Outbox } from './outbox.ts';
-import { mayComeInTwo, PartialPacket } from './partial-packet.ts';
+import { PartialPacket } from './partial-packet.ts';
 import type { Session } from './session.ts';
 import type { TopicEntry } from './topic-cache.ts';
 import type { Endpoint, Transport } from './transport.ts';
@@ -31,6 +31,13 @@ export const Block = { connecting: 1, subscribers: 2, commit: 4, turn: 8, output
 const NO_PACKET = -1;
 /** So much of an unfinished packet is a sign of life; a byte now and then is none. */
 const LIVELY_BYTES = 256;
+const LENGTH_TOO_LONG = 'remaining length of more than four bytes';
+/** What a packet is counted as, in deliveries; and one from SUBSCRIBE on: it is no traffic. */
+const PACKET_WORK = 4;
+const REQUEST_WORK = 64;
+const REQUEST_FROM = 0x80;
+/** From here on the work of a turn is remembered until the turn ends. */
+const WORK_NOTED = 512;
 
 export class Connection extends Timer implements Endpoint, Flushable {
   readonly broker: Broker;
@@ -75,6 +82,9 @@ export class Connection extends Timer implements Endpoint, Flushable {
   waitsSinceMs = 0;
   /** Since when the socket has taken nothing; 0: it takes what it gets. */
   blockedSinceMs = 0;
+  /** What was done for it in this turn, in deliveries. */
+  work = 0;
+  #workTurn = 0;
   #outbox: Outbox;
   #blocked = 0;
   #paused = false;
@@ -109,7 +119,11 @@ export class Connection extends Timer implements Endpoint, Flushable {
       }
       return;
     }
-    this.broker.work = 0;
+    // However many chunks a turn brings: it is one share of the loop.
+    if (this.#workTurn !== this.broker.turnNumber) {
+      this.#workTurn = this.broker.turnNumber;
+      this.work = 0;
+    }
     this.broker.turn.readHandled(this.#handle(chunk, 0));
   }
 
@@ -126,8 +140,23 @@ export class Connection extends Timer implements Endpoint, Flushable {
     if ((this.#blocked & reason) === 0) return;
     this.#blocked &= ~reason;
     this.#lastTick = this.broker.wheel.tick; // while it was not read from it could not be heard
+    if (reason === Block.turn) this.work = 0;
     if (this.#blocked !== 0 || this.state === ConnectionState.closed) return;
-    this.broker.work = 0;
+    try {
+      this.#handleHeld();
+    } catch (error) {
+      this.transport.fail(error); // whoever called is no part of it
+      if (this.#cut) this.abandon();
+      return;
+    }
+    if (this.#blocked !== 0 || this.gone) return;
+    if (this.#cut) return this.abandon();
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.transport.resume();
+  }
+
+  #handleHeld(): void {
     let packets = 0;
     while (this.#held !== undefined && this.#blocked === 0) {
       const chunk = this.#held[0]!;
@@ -138,11 +167,6 @@ export class Connection extends Timer implements Endpoint, Flushable {
       packets += this.#handle(chunk, offset);
     }
     this.broker.turn.readHandled(packets);
-    if (this.#blocked !== 0 || this.gone) return;
-    if (this.#cut) return this.abandon();
-    if (!this.#paused) return;
-    this.#paused = false;
-    this.transport.resume();
   }
 
   /** Closed, or closing: whatever was awaited or called may have brought it about. */
@@ -163,12 +187,18 @@ export class Connection extends Timer implements Endpoint, Flushable {
       at = this.#fillPartial(chunk, at);
       if (at === NO_PACKET || this.gone) return 0;
       packets++;
+      this.work += PACKET_WORK;
     }
     const length = chunk.length;
     while (at < length) {
+      if (this.work >= broker.limits.turnWorkMax) this.#giveWay();
       if (this.#blocked !== 0) {
         this.#hold(chunk, at);
         break;
+      }
+      if (this.state === ConnectionState.fresh && chunk[at] !== 0x10) {
+        broker.violated(this, 'protocolError', 'the first packet is not CONNECT');
+        return packets; // [MQTT-3.1.0-1]
       }
       // The fixed header: type and flags, then one to four bytes of length.
       let bodyStart = at + 1;
@@ -184,17 +214,18 @@ export class Connection extends Timer implements Endpoint, Flushable {
         }
         shift += 7;
         if (shift > 21) {
-          broker.violated(this, 'malformedPacket', 'remaining length of more than four bytes');
+          broker.violated(this, 'malformedPacket', LENGTH_TOO_LONG);
           return packets;
         }
       }
-      if (complete && !this.#sizeAllowed(chunk, at, bodyStart, size)) return packets;
       const end = bodyStart + size;
+      if (complete && !this.#sizeAllowed(chunk, bodyStart, end - at)) return packets;
       if (!complete || end > length) {
         this.#startPartial(chunk, at, bodyStart, complete ? end - at : 0);
         break;
       }
       packets++;
+      this.work += chunk[at]! < REQUEST_FROM ? PACKET_WORK : REQUEST_WORK;
       broker.metrics.packetsReceived++;
       broker.receive(this, chunk, at, bodyStart, end);
       if (this.gone) return packets;
@@ -204,8 +235,15 @@ export class Connection extends Timer implements Endpoint, Flushable {
     if (packets > 0) {
       this.#lastTick = broker.wheel.tick;
       this.session?.readHandled();
+      if (this.work >= WORK_NOTED) broker.turn.schedule();
     }
     return packets;
+  }
+
+  /** It has had its share of this turn: the rest waits for the next. */
+  #giveWay(): void {
+    this.block(Block.turn);
+    this.broker.unblockLater(this);
   }
 
   #hold(chunk: Buffer, at: number): void {
@@ -213,36 +251,22 @@ export class Connection extends Timer implements Endpoint, Flushable {
     (this.#held ??= []).unshift(chunk);
   }
 
-  /** [MQTT-3.2.2-15] and the smaller bound before a client is known. */
-  #sizeAllowed(bytes: Buffer, start: number, bodyStart: number, bodySize: number): boolean {
+  /** [MQTT-3.2.2-15] and the smaller bound until a client is admitted. */
+  #sizeAllowed(bytes: Buffer, bodyStart: number, size: number): boolean {
     const { limits } = this.broker;
-    const size = bodyStart - start + bodySize;
-    if (this.state === ConnectionState.fresh) {
-      if (bytes[start] !== 0x10) {
-        this.broker.violated(this, 'protocolError', 'the first packet is not CONNECT');
-        return false; // [MQTT-3.1.0-1]
-      }
-      if (size <= Math.min(limits.connectPacketBytesMax, limits.packetBytesMax)) return true;
-      peekVersion(this, bytes, bodyStart);
-    } else if (size <= this.packetBytesInMax) return true;
+    const open = this.state === ConnectionState.open;
+    const most = open ? this.packetBytesInMax : limits.connectPacketBytesMax;
+    if (size <= Math.min(most, limits.packetBytesMax)) return true;
+    if (this.state === ConnectionState.fresh) peekVersion(this, bytes, bodyStart);
     this.broker.violated(this, 'packetTooLarge', `a packet of ${size} bytes`);
     return false;
   }
 
   /** Keeps the start of a packet whose rest is still to come. `size` 0: nor has its length. */
   #startPartial(chunk: Buffer, at: number, bodyStart: number, size: number): void {
-    if (this.state === ConnectionState.fresh && chunk[at] !== 0x10) {
-      this.broker.violated(this, 'protocolError', 'the first packet is not CONNECT');
-      return;
-    }
-    const mayLend =
-      size > 0 &&
-      this.state === ConnectionState.open &&
-      !this.broker.limits.validatePayloadFormat && // which looks at the payload in one piece
-      mayComeInTwo(chunk, at, bodyStart, this.version5);
-    const partial = new PartialPacket(this.broker, chunk, at, size, mayLend);
+    const partial = new PartialPacket(this, chunk, at, bodyStart, size);
     this.#partial = partial;
-    if (!partial.lent) this.#ownPartial(partial, 0);
+    if (!partial.lent) partial.own(0);
   }
 
   /** Adds to the unfinished packet; returns where the chunk goes on, or that it was used up. */
@@ -251,55 +275,29 @@ export class Connection extends Timer implements Endpoint, Flushable {
     let at = offset;
     while (partial.size === 0) {
       if (at === chunk.length) return NO_PACKET;
-      partial.bytes[partial.fill++] = chunk[at++]!;
-      if (!this.#readPartialSize(partial)) return NO_PACKET;
+      if (!partial.addHeader(chunk[at++]!)) {
+        this.broker.violated(this, 'malformedPacket', LENGTH_TOO_LONG);
+        return NO_PACKET;
+      }
+      if (!this.#sizeAllowed(partial.bytes, partial.fill, partial.size)) return NO_PACKET;
     }
     const missing = partial.size - partial.fill;
     const usable = Math.min(missing, chunk.length - at);
     const whole = usable === missing;
     if (!partial.lent || !whole) {
-      if (!this.#ownPartial(partial, usable)) return NO_PACKET;
+      if (!partial.own(usable)) return NO_PACKET;
       chunk.copy(partial.bytes, partial.fill, at, at + usable);
       partial.fill += usable;
       if (!whole) return NO_PACKET;
     }
     at += usable;
+    const { bytes, start, bodyStart, size, lent } = partial;
     this.#dropPartial();
-    const { bytes, start, size } = partial;
-    let bodyStart = start + 1;
-    while (bytes[bodyStart]! >= 128) bodyStart++;
-    bodyStart++;
     this.broker.metrics.packetsReceived++;
-    if (partial.lent) {
-      const rest = { bytes: chunk, start: offset, end: at };
-      this.broker.receive(this, bytes, start, bodyStart, bytes.length, rest);
-    } else {
-      this.broker.receive(this, bytes, start, bodyStart, start + size);
-    }
+    const end = lent ? bytes.length : start + size;
+    const rest = lent ? { bytes: chunk, start: offset, end: at } : undefined;
+    this.broker.receive(this, bytes, start, bodyStart, end, rest);
     return at;
-  }
-
-  /** Looks whether the length is complete by now; false: the connection was closed. */
-  #readPartialSize(partial: PartialPacket): boolean {
-    const { bytes } = partial;
-    const last = partial.fill - 1;
-    if (last === 0) return true;
-    if (bytes[last]! >= 128) {
-      if (last < 4) return true;
-      const text = 'remaining length of more than four bytes';
-      this.broker.violated(this, 'malformedPacket', text);
-      return false;
-    }
-    let size = 0;
-    for (let i = last; i >= 1; i--) size = size * 128 + (bytes[i]! & 0x7f);
-    partial.size = partial.fill + size;
-    return this.#sizeAllowed(bytes, 0, partial.fill, size);
-  }
-
-  #ownPartial(partial: PartialPacket, more: number): boolean {
-    if (partial.own(more)) return true;
-    this.broker.disconnect(this, 'quotaExceeded', 'too many bytes of unfinished packets');
-    return false;
   }
 
   #dropPartial(): void {

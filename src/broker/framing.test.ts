@@ -184,7 +184,7 @@ async function run(t: TestContext, stream: Stream, sizes: readonly number[]): Pr
     talker: talker.bytes.toString('hex'),
     bystander: bystander.bytes.toString('hex'),
     violations: broker.metrics.protocolViolations,
-    partialBytes: broker.partialBytes,
+    partialBytes: broker.partials.bytes + broker.connectPartials.bytes,
     bugs: broker.metrics.bugs,
   };
   for (const ear of [talker, bystander]) ear.stream.destroy();

@@ -18,6 +18,9 @@ export interface Limits {
   readonly connectTimeoutMs: number;
   readonly packetBytesMax: number;
   readonly connectPacketBytesMax: number;
+  readonly connectPartialFreeBytesMax: number;
+  readonly connectPartialBytesMax: number;
+  readonly partialFreeBytesMax: number;
   readonly partialBytesMax: number;
   readonly receiveMaximum: number;
   readonly inflightCountMax: number;
@@ -30,7 +33,7 @@ export interface Limits {
   readonly commitBytesHigh: number;
   readonly stallMs: number;
   readonly holdMs: number;
-  readonly turnDeliveriesMax: number;
+  readonly turnWorkMax: number;
   readonly latenessMaxMs: number;
   readonly topicAliasMaximum: number;
   readonly clientIdBytesMax: number;
@@ -51,6 +54,9 @@ export const DEFAULT_LIMITS: Limits = {
   connectTimeoutMs: 10_000,
   packetBytesMax: 16 * 1024 * 1024,
   connectPacketBytesMax: 512 * 1024,
+  connectPartialFreeBytesMax: 4 * 1024,
+  connectPartialBytesMax: 32 * 1024 * 1024,
+  partialFreeBytesMax: 32 * 1024,
   partialBytesMax: 256 * 1024 * 1024,
   receiveMaximum: 1024,
   inflightCountMax: 1024,
@@ -63,7 +69,7 @@ export const DEFAULT_LIMITS: Limits = {
   commitBytesHigh: 32 * 1024 * 1024,
   stallMs: 250,
   holdMs: 1000,
-  turnDeliveriesMax: 16_384,
+  turnWorkMax: 16_384,
   latenessMaxMs: 1000,
   topicAliasMaximum: 64,
   clientIdBytesMax: 1024,
@@ -85,7 +91,10 @@ export const LIMITS: readonly LimitRow[] = [
   row('connectTimeoutMs', 'ms', 'a socket without CONNECT is closed'),
   row('packetBytesMax', 'bytes', 'larger packets: DISCONNECT 0x95 (3.x: close)'),
   row('connectPacketBytesMax', 'bytes', 'a larger CONNECT: CONNACK 0x95 (3.x: close)'),
-  row('partialBytesMax', 'bytes, all connections', 'the packet being received: DISCONNECT 0x97'),
+  row('connectPartialFreeBytesMax', 'bytes a socket', 'so much of a CONNECT is always taken'),
+  row('connectPartialBytesMax', 'bytes, all sockets', 'larger ones: whoever holds most is refused'),
+  row('partialFreeBytesMax', 'bytes a connection', 'so much of a packet is always taken, of each'),
+  row('partialBytesMax', 'bytes, all connections', 'larger: DISCONNECT 0x97 to who holds most'),
   row('receiveMaximum', 'messages a client', 'more open QoS 1/2 publishes in 5.0: 0x93'),
   row('inflightCountMax', 'messages a session', 'further deliveries wait for acknowledgements'),
   row('pendingCountHigh', 'messages a session', 'publishers to it alone are not read from'),
@@ -97,7 +106,7 @@ export const LIMITS: readonly LimitRow[] = [
   row('commitBytesHigh', 'bytes', 'publishers that need a commit are not read from'),
   row('stallMs', 'ms', 'a subscriber that took nothing for so long no longer holds publishers'),
   row('holdMs', 'ms', 'nor does one that held a publisher for so long, until it has caught up'),
-  row('turnDeliveriesMax', 'deliveries', "a connection's further input waits for the next turn"),
+  row('turnWorkMax', 'deliveries; a packet is 4 or more', 'further input waits for the next turn'),
   row('latenessMaxMs', 'ms', 'CONNECT is refused with 0x89 (3.x: 3) while the loop is so late'),
   row('topicAliasMaximum', 'aliases a connection', 'a larger alias: DISCONNECT 0x94'),
   row('clientIdBytesMax', 'bytes', 'a longer client identifier: CONNACK 0x85 (3.x: 2)'),

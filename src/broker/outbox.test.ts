@@ -66,6 +66,7 @@ class SlowTransport implements Transport {
   watchPeer(): void {}
   end(): void {}
   destroy(): void {}
+  fail(): void {}
 }
 
 /** Frames as slabs hold them: side by side in blocks. */

@@ -71,6 +71,7 @@ class Sink implements Transport {
   watchPeer(): void {}
   end(): void {}
   destroy(): void {}
+  fail(): void {}
 }
 
 function encode(message: Message, version5: boolean, packetId: number, dup = false): Buffer {

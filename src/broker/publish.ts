@@ -14,7 +14,7 @@ import { isReasonAllowed, isTopicName, isValidUtf8, type Qos, readPublishPropert
 import { type Acknowledging, type PendingAck, PUBACK, PUBREC } from './acks.ts';
 import { receiveCommand } from './client-commands.ts';
 import { Commit } from './commit.ts';
-import { Block, type Connection } from './connection.ts';
+import type { Connection } from './connection.ts';
 import { deliverQos0, deliverTransient, effectiveQos } from './delivery.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import type { KeptMessage } from './kept-message.ts';
@@ -25,6 +25,8 @@ import { sameBytes, type TopicEntry } from './topic-cache.ts';
 
 const NO_MATCHING_SUBSCRIBERS = 0x10;
 const QUOTA_EXCEEDED = 0x97;
+/** What a topic not met before is counted as, in deliveries. */
+const TOPIC_WORK = 16;
 
 /**
  * One PUBLISH: the packet is `bytes[start..end)`, its variable header begins at `bodyStart`. Where
@@ -155,6 +157,7 @@ function topicOf(
           return undefined; // [MQTT-3.3.2-1] [MQTT-3.3.2-2]
         }
         entry = topics.add(Buffer.from(bytes.subarray(start, end)));
+        connection.work += TOPIC_WORK;
       }
       connection.lastTopic = entry;
     }
@@ -351,13 +354,9 @@ export function distribute(
   const receivers = count + groups.length;
   space.guard.delivered(qos, receivers);
   space.metrics.deliveries += receivers;
-  space.broker.work += receivers;
   if (publisher === undefined) return;
+  publisher.work += receivers;
   if (slowest !== undefined && congested * 2 >= receivers) space.broker.waitFor(publisher, slowest);
-  if (space.broker.work >= space.broker.limits.turnDeliveriesMax) {
-    publisher.block(Block.turn);
-    space.broker.unblockLater(publisher);
-  }
 }
 
 interface Origin {

@@ -42,6 +42,8 @@ export interface Transport {
   end(): void;
   /** Closes now. */
   destroy(): void;
+  /** The same, for a bug met while handling this connection: counted and told as one. */
+  fail(error: unknown): void;
 }
 
 /** The broker's end of a connection. The door calls it, never after `closed`. */

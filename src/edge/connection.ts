@@ -107,6 +107,11 @@ export class Connection implements Transport {
 
   end(): void {
     if (this.ending) return;
+    this.finish();
+  }
+
+  /** Nothing more is sent, and what still comes is thrown away. */
+  protected finish(): void {
     this.ending = true;
     this.socket.end();
     // Unread input would turn our FIN into a reset, which may overtake the last bytes we sent.
@@ -119,12 +124,23 @@ export class Connection implements Transport {
     this.socket.destroy();
   }
 
+  /** The turn's one catch: a bug costs the connection that met it, not the process. */
+  fail(error: unknown): void {
+    this.door.metrics.bug(this.door.kind);
+    this.door.log.error('bug while handling a connection, which is closed', {
+      listener: this.door.url,
+      peer: this.peer.address,
+      error: error instanceof Error ? error.stack : String(error),
+    });
+    this.destroy();
+  }
+
   /** Asks the broker for an endpoint; false where it takes nobody. */
   open(): boolean {
     try {
       this.#endpoint = this.door.doorkeeper.accept(this);
     } catch (error) {
-      this.bug(error);
+      this.fail(error);
       return false;
     }
     if (this.#endpoint === undefined) {
@@ -143,7 +159,7 @@ export class Connection implements Transport {
     try {
       this.#endpoint?.data(chunk);
     } catch (error) {
-      this.bug(error);
+      this.fail(error);
     }
   }
 
@@ -154,7 +170,7 @@ export class Connection implements Transport {
     try {
       this.#endpoint?.drained();
     } catch (error) {
-      this.bug(error);
+      this.fail(error);
     }
   }
 
@@ -175,7 +191,7 @@ export class Connection implements Transport {
     try {
       endpoint.closed();
     } catch (error) {
-      this.bug(error);
+      this.fail(error);
     }
   }
 
@@ -191,17 +207,6 @@ export class Connection implements Transport {
     (
       this.socket as unknown as { _writableState: { needDrain: boolean } }
     )._writableState.needDrain = true;
-  }
-
-  /** The turn's one catch: a bug costs the connection that met it, not the process. */
-  protected bug(error: unknown): void {
-    this.door.metrics.bug(this.door.kind);
-    this.door.log.error('bug while handling a connection, which is closed', {
-      listener: this.door.url,
-      peer: this.peer.address,
-      error: error instanceof Error ? error.stack : String(error),
-    });
-    this.destroy();
   }
 
   #sendMany(pieces: readonly Uint8Array[], count: number): void {

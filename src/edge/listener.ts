@@ -51,8 +51,6 @@ export interface ListenerOptions {
   readonly handshakeMs?: number;
   /** How long an ended connection may take to send what is left. */
   readonly lingerMs?: number;
-  /** The largest WebSocket message taken; by default the largest MQTT packet, and slack. */
-  readonly frameBytesMax?: number;
 }
 
 export interface Listener {
@@ -66,7 +64,6 @@ export interface Listener {
 
 // Small, so that a paused connection stops reading after one chunk.
 const HIGH_WATER_BYTES = 16 * 1024;
-const FRAME_BYTES_MAX = 268_435_455 + 64 * 1024;
 const WARN_EVERY_MS = 10_000;
 
 /** Listens on `options.url`, or rejects with a `Fault` that says in one line why not. */
@@ -160,10 +157,7 @@ function stackStages(
 ): NextStage | undefined {
   const webSocket = url.kind === 'ws' || url.kind === 'wss';
   let stage: NextStage | undefined;
-  if (webSocket) {
-    const payloadBytesMax = options.frameBytesMax ?? FRAME_BYTES_MAX;
-    stage = createWebSocketStage({ door, path: url.path, payloadBytesMax });
-  }
+  if (webSocket) stage = createWebSocketStage({ door, path: url.path });
   if (tls !== undefined) stage = tls.before(stage ?? handOver);
   if (options.proxyProtocol === true) stage = createProxyStage(stage ?? handOver);
   return stage;

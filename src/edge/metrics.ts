@@ -25,7 +25,7 @@ export interface EdgeMetrics {
   closed(kind: TransportKind): void;
   /** A connection ended before the broker had it. */
   refused(kind: TransportKind, reason: Refusal): void;
-  /** A WebSocket peer sent a text frame, a frame too large, or no WebSocket frame at all. */
+  /** A WebSocket peer sent a text frame, or no WebSocket frame at all. */
   badFrame(kind: TransportKind): void;
   /** The operating system would not give us the socket (no file descriptors left). */
   acceptFailed(kind: TransportKind): void;

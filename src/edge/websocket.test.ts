@@ -111,18 +111,69 @@ describe('WebSocket', () => {
     assert.equal(echo.count('badFrame'), 1);
   });
 
-  test('a frame larger than allowed closes the connection', async (t) => {
-    const echo = await openWebSocket(t, { frameBytesMax: 1_000 });
-    const client = dial(t, echo);
-    await once(client, 'open');
+  test('a frame is passed on as it comes, whatever size it announces', async (t) => {
+    const echo = await openWebSocket(t);
+    const client = raw(t, echo);
+    client.write(upgradeRequest());
+    // A petabyte, of which three bytes have come.
+    client.write(hex('82ff 0004000000000000 01020304 696b'));
 
-    client.send(Buffer.alloc(1_001));
-
-    const [code] = await once(client, 'close');
-    assert.equal(code, 1009);
-    assert.equal(echo.count('badFrame'), 1);
-    await until(() => echo.guests[0]?.closedCount === 1, 'closed');
+    await until(() => echo.guests[0]?.received === 'hi', 'its first bytes');
+    client.write(hex('22'));
+    await until(() => echo.guests[0]?.received === 'hi!', 'the next one');
   });
+
+  const badFrames: [string, string, number][] = [
+    ['is not masked', '8202 6869', 1002],
+    ['has a reserved bit', 'c282 00000000 6869', 1002],
+    ['has a reserved type', '8382 00000000 6869', 1002],
+    ['goes on with nothing', '8082 00000000 6869', 1002],
+    ['begins anew within a message', '0281 00000000 68 8281 00000000 69', 1002],
+    ['is a fragment of a ping', '0980 00000000', 1002],
+    ['is a ping of 126 bytes', '89fe 007e 00000000', 1002],
+    ['is a close of one byte', '8881 00000000 03', 1002],
+    ['is a close with a code nobody may send', '8882 00000000 03ed', 1002],
+    ['is larger than a number', '82ff 0100000000000000 00000000', 1009],
+  ];
+  for (const [what, frame, code] of badFrames) {
+    test(`a frame that ${what} closes the connection`, async (t) => {
+      const echo = await openWebSocket(t);
+      const client = raw(t, echo);
+      const answered = collect(client);
+      client.write(upgradeRequest());
+      client.write(hex(frame));
+
+      await once(client, 'end');
+
+      const close = Buffer.of(0x88, 2, code >> 8, code & 0xff);
+      assert.ok(answered().subarray(-4).equals(close), answered().toString('hex'));
+      assert.equal(echo.count('badFrame'), 1);
+      await until(() => echo.guests[0]?.closedCount === 1, 'closed');
+    });
+  }
+
+  for (const [what, frame, answer] of [
+    ['its code', '8882 00000000 0bb8', '8802 0bb8'],
+    ['none where it said none', '8880 00000000', '8800'],
+  ] as const) {
+    test(`a close is answered with ${what}, and nothing follows`, async (t) => {
+      const echo = await openWebSocket(t);
+      const client = raw(t, echo);
+      const answered = collect(client);
+      client.write(upgradeRequest());
+      client.write(hex(`${frame} 8282 00000000 6869`));
+
+      await once(client, 'end');
+
+      assert.ok(
+        answered()
+          .toString('hex')
+          .endsWith(`0d0a0d0a${answer.replaceAll(' ', '')}`),
+      );
+      assert.equal(echo.guests[0]?.received, '');
+      assert.equal(echo.count('badFrame'), 0);
+    });
+  }
 
   test('a ping is answered', async (t) => {
     const echo = await openWebSocket(t);
@@ -132,6 +183,32 @@ describe('WebSocket', () => {
     client.ping('are you there');
 
     assert.equal(String((await once(client, 'pong'))[0]), 'are you there');
+  });
+
+  test('of the pings of a peer that does not read only the last is kept', async (t) => {
+    const big = Array.from({ length: 12 }, () => MEGABYTE);
+    const echo = await openWebSocket(t, {
+      onData: ({ transport }) => transport.send(big, big.length),
+    });
+    const client = dial(t, echo);
+    const pongs: string[] = [];
+    client.on('pong', (payload) => pongs.push(String(payload)));
+    await once(client, 'open');
+    client.pause();
+    client.send(Buffer.from('go'));
+    await until(() => echo.guests[0]?.chunkCount === 1, 'the broker has answered');
+    const { transport } = echo.guests[0]!;
+    const waiting = transport.bufferedBytes;
+    assert.ok(waiting > 0);
+
+    for (let i = 0; i <= 1_000; i++) client.ping(`ping ${i}`);
+    client.send(Buffer.from('all pings were read'));
+    await until(() => echo.guests[0]!.chunkCount > 1, 'the pings are read');
+
+    assert.ok(transport.bufferedBytes <= 2 * waiting + 10); // the second answer, and no pong
+    client.resume();
+    await until(() => pongs.length > 0, 'an answer');
+    assert.deepEqual(pongs, ['ping 1000']);
   });
 
   test('bytes sent right behind the request are not lost', async (t) => {
@@ -216,6 +293,9 @@ describe('WebSocket upgrade', () => {
     ['another subprotocol', upgradeRequest({ protocol: 'chat' }), /^HTTP\/1.1 400 .*\bmqtt\b/s],
     ['another path', upgradeRequest({ path: '/other' }), /^HTTP\/1.1 404 /],
     ['no key', upgradeRequest({ key: '' }), /^HTTP\/1.1 400 .*text\/plain/s],
+    ['a bad key', upgradeRequest({ key: 'abc' }), /^HTTP\/1.1 400 .*text\/plain/s],
+    ['an old version', upgradeRequest().replace('13', '8'), /^HTTP\/1.1 400 .*text\/plain/s],
+    ['another method', upgradeRequest().replace('GET', 'PUT'), /^HTTP\/1.1 400 .*text\/plain/s],
     ['no HTTP at all', '\x10\x0c\x00\x04MQTT\r\n\r\n', /^HTTP\/1.1 400 .*text\/plain/s],
     ['a header too large', upgradeRequest({ extra: 'a'.repeat(9_000) }), /^HTTP\/1.1 431 /],
   ];
@@ -316,6 +396,17 @@ function dial(
 async function ask(client: WebSocket, text: string): Promise<unknown> {
   client.send(Buffer.from(text));
   return (await once(client, 'message'))[0];
+}
+
+function hex(text: string): Buffer {
+  return Buffer.from(text.replaceAll(' ', ''), 'hex');
+}
+
+/** All that comes, so far. */
+function collect(client: Socket): () => Buffer {
+  const chunks: Buffer[] = [];
+  client.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return () => Buffer.concat(chunks);
 }
 
 function raw(t: TestContext, echo: EchoListener): Socket {

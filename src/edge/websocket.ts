@@ -1,101 +1,90 @@
 /**
  * MQTT over WebSocket: the HTTP upgrade, then frames in and frames out.
  *
- * `ws` does the upgrade and reads frames. Outgoing frames need no masking, so a flush is written
- * here as one frame: a header of a few bytes in front of the broker's own pieces, with no copy.
+ * Frames are a way to write a stream of bytes and no more: what a chunk holds of them goes to the
+ * broker as a chunk, so a client here is bounded like any other. A flush is one frame: a header of
+ * a few bytes in front of the broker's own pieces, with no copy.
  */
+import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { type WebSocket, WebSocketServer } from 'ws';
-import { attachWriter, Connection, type PeerHints, sizeOf } from './connection.ts';
+import { binaryFrameHeader, closeFrame, pongFrame, WebSocketClose, WebSocketReader } from '#wire';
+import { attachConnection, Connection, onError, sizeOf } from './connection.ts';
 import { type Door, isHostName } from './door.ts';
-import { greetingOf, type Greeting, type NextStage, tieGreeting } from './greeting.ts';
+import { greetingOf, type NextStage, tieGreeting } from './greeting.ts';
 
-const CONNECTION = Symbol('webSocketConnection');
 const HEADER_BYTES_MAX = 8 * 1024;
 const PROTOCOLS = ['mqtt', 'mqttv3.1'];
-const FINAL_BINARY = 0x82;
-const CLOSE_NORMAL = 1000;
-const CLOSE_UNSUPPORTED = 1003;
-
-type ConnectedWebSocket = WebSocket & { [CONNECTION]?: WebSocketConnection };
+const VERSION = '13';
+/** 16 bytes in base64. */
+const KEY = /^[+/0-9A-Za-z]{22}==$/;
+/** Whoever can answer with the digest of key and this is a WebSocket server. */
+const KEY_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 class WebSocketConnection extends Connection {
-  readonly #webSocket: WebSocket;
+  readonly #reader: WebSocketReader = new WebSocketReader();
   readonly #framed: Uint8Array[] = [];
+  /** The payload of a ping that waits for the socket. */
+  #ping: Buffer | undefined = undefined;
 
-  constructor(door: Door, socket: Socket, hints: PeerHints, webSocket: WebSocket) {
-    super(door, socket, hints);
-    this.#webSocket = webSocket;
+  override take(chunk: Buffer): void {
+    const reader = this.#reader;
+    const payload = reader.read(chunk);
+    if (payload.length > 0) super.take(payload);
+    if (reader.ping !== undefined) {
+      this.#ping = reader.ping;
+      this.#answerPing();
+    }
+    if (reader.closeCode !== undefined) this.#closed(reader.closeCode, reader.violated);
   }
 
   override send(pieces: readonly Uint8Array[], count: number): void {
-    // After a close frame, of either side, nothing may follow.
-    if (count === 0 || this.#webSocket.readyState !== this.#webSocket.OPEN) return;
+    if (count === 0 || this.ending) return;
     const framed = this.#framed;
-    framed.push(frameHeader(sizeOf(pieces, count)));
+    framed.push(binaryFrameHeader(sizeOf(pieces, count)));
     for (let i = 0; i < count; i++) framed.push(pieces[i] as Uint8Array);
     super.send(framed, count + 1);
     framed.length = 0;
   }
 
-  override pause(): void {
-    if (!this.ending) this.#webSocket.pause();
+  override drained(): void {
+    super.drained();
+    this.#answerPing();
   }
 
-  override resume(): void {
-    this.#webSocket.resume();
-  }
-
+  /** Says so in a close frame, then waits for the other's. */
   override end(): void {
-    this.close(CLOSE_NORMAL);
-  }
-
-  /** Says why in a close frame, then waits for the other's. */
-  close(code: number): void {
     if (this.ending) return;
     this.ending = true;
-    this.#webSocket.resume();
-    this.#webSocket.close(code);
+    this.socket.write(closeFrame(WebSocketClose.normal));
+    this.socket.resume();
     this.startLinger();
   }
 
-  message(payload: Buffer, binary: boolean): void {
-    if (this.ending) return;
-    if (binary) {
-      this.take(payload);
-      return;
+  /** The last ping is enough to answer, so those of a peer that does not read cost nothing. */
+  #answerPing(): void {
+    if (this.#ping === undefined || this.ending || this.bufferedBytes > 0) return;
+    super.send([pongFrame(this.#ping)], 1);
+    this.#ping = undefined;
+  }
+
+  /** The last frame was read: the peer's close, or one that no client may send. */
+  #closed(code: number, violated: boolean): void {
+    if (!this.socket.writable) return;
+    if (!this.ending) {
+      if (violated) this.door.metrics.badFrame(this.door.kind);
+      this.socket.write(closeFrame(code));
     }
-    // [MQTT-6.0.0-1]
-    this.door.metrics.badFrame(this.door.kind);
-    this.close(CLOSE_UNSUPPORTED);
+    this.finish();
   }
-
-  /** `ws` answers a bad frame with a close frame itself. */
-  failed(): void {
-    this.door.metrics.badFrame(this.door.kind);
-    this.startLinger();
-  }
-}
-
-function frameHeader(size: number): Buffer {
-  if (size < 126) return Buffer.of(FINAL_BINARY, size);
-  if (size <= 0xffff) return Buffer.of(FINAL_BINARY, 126, size >> 8, size & 0xff);
-  const header = Buffer.alloc(10);
-  header[0] = FINAL_BINARY;
-  header[1] = 127;
-  header.writeUIntBE(size, 4, 6);
-  return header;
 }
 
 /** The stage that takes an HTTP upgrade at `path` and hands the connection to the broker. */
 export function createWebSocketStage(options: {
   readonly door: Door;
   readonly path: string;
-  readonly payloadBytesMax: number;
 }): NextStage {
-  const { door, path, payloadBytesMax } = options;
-  const upgrader = createUpgrader(payloadBytesMax);
+  const { door, path } = options;
   const server = createHttpServer();
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     const found = pathOf(request) === path;
@@ -108,9 +97,10 @@ export function createWebSocketStage(options: {
     response.end(found ? 'This is MQTT over WebSocket.\n' : 'Nothing is here.\n');
   });
   server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    socket.on('error', onError);
     const why = refusalOf(request, path);
     if (why !== undefined) refuse(socket, why.status, why.text);
-    else upgrader.handleUpgrade(request, socket, head, welcome);
+    else welcome(door, request, socket, head);
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     if (error.code === 'ECONNRESET' || !socket.writable) {
@@ -124,18 +114,6 @@ export function createWebSocketStage(options: {
       'Bad request.',
     );
   });
-  upgrader.on('wsClientError', (error, socket) => {
-    refuse(socket as Socket, '400 Bad Request', `${error.message}.`);
-  });
-  function welcome(webSocket: WebSocket, request: IncomingMessage): void {
-    const greeting = greetingOf(request.socket);
-    if (greeting === undefined) {
-      webSocket.terminate();
-      return;
-    }
-    greeting.serverName ??= hostOf(request);
-    openConnection(door, greeting, request.socket, webSocket);
-  }
   return (greeting, socket) => {
     greeting.stage = 'http';
     tieGreeting(socket, greeting);
@@ -155,43 +133,24 @@ function createHttpServer(): Server {
   });
 }
 
-function createUpgrader(payloadBytesMax: number): WebSocketServer {
-  return new WebSocketServer({
-    noServer: true,
-    clientTracking: false,
-    perMessageDeflate: false,
-    maxPayload: payloadBytesMax,
-    // Text frames are refused, whatever they hold.
-    skipUTF8Validation: true,
-    handleProtocols: (offered) => PROTOCOLS.find((protocol) => offered.has(protocol)) ?? false,
-  });
-}
-
-function openConnection(
-  door: Door,
-  greeting: Greeting,
-  socket: Socket,
-  webSocket: WebSocket,
-): void {
+/** The connection is a WebSocket from here on, and the broker's. */
+function welcome(door: Door, request: IncomingMessage, socket: Socket, head: Buffer): void {
+  const greeting = greetingOf(socket);
+  if (greeting === undefined) {
+    socket.destroy(); // its deadline passed in this very turn
+    return;
+  }
+  const key = `${request.headers['sec-websocket-key']}${KEY_SUFFIX}`;
+  const offered = protocolsOf(request);
+  socket.write(
+    'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+      `Sec-WebSocket-Accept: ${createHash('sha1').update(key).digest('base64')}\r\n` +
+      `Sec-WebSocket-Protocol: ${PROTOCOLS.find((one) => offered.includes(one))}\r\n\r\n`,
+  );
+  greeting.serverName ??= hostOf(request);
   greeting.finish();
-  const connection = new WebSocketConnection(door, socket, greeting, webSocket);
-  attachWriter(connection, socket);
-  (webSocket as ConnectedWebSocket)[CONNECTION] = connection;
-  webSocket.on('close', onClose);
-  webSocket.on('error', onFailed);
-  if (connection.open()) webSocket.on('message', onMessage);
-}
-
-function onMessage(this: WebSocket, payload: unknown, binary: boolean): void {
-  (this as ConnectedWebSocket)[CONNECTION]?.message(payload as Buffer, binary);
-}
-
-function onClose(this: WebSocket): void {
-  (this as ConnectedWebSocket)[CONNECTION]?.closed();
-}
-
-function onFailed(this: WebSocket): void {
-  (this as ConnectedWebSocket)[CONNECTION]?.failed();
+  if (head.length > 0) socket.unshift(head);
+  attachConnection(new WebSocketConnection(door, socket, greeting), socket);
 }
 
 interface Refused {
@@ -201,10 +160,21 @@ interface Refused {
 
 function refusalOf(request: IncomingMessage, path: string): Refused | undefined {
   if (pathOf(request) !== path) return { status: '404 Not Found', text: 'Nothing is here.' };
-  const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',');
+  const { upgrade, 'sec-websocket-key': key, 'sec-websocket-version': version } = request.headers;
+  const badly = (text: string): Refused => ({ status: '400 Bad Request', text });
+  if (request.method !== 'GET' || upgrade?.toLowerCase() !== 'websocket') {
+    return badly('This is no request for a WebSocket.');
+  }
+  if (version !== VERSION) return badly(`The WebSocket version must be ${VERSION}.`);
+  if (key === undefined || !KEY.test(key)) return badly('The WebSocket key must be 16 bytes.');
   // [MQTT-6.0.0-3]
-  if (offered.some((protocol) => PROTOCOLS.includes(protocol.trim()))) return undefined;
-  return { status: '400 Bad Request', text: 'The subprotocol must be mqtt.' };
+  if (protocolsOf(request).some((one) => PROTOCOLS.includes(one))) return undefined;
+  return badly('The subprotocol must be mqtt.');
+}
+
+function protocolsOf(request: IncomingMessage): string[] {
+  const offered = request.headers['sec-websocket-protocol'] ?? '';
+  return offered.split(',').map((protocol) => protocol.trim());
 }
 
 function refuse(socket: Socket, status: string, text: string): void {

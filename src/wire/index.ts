@@ -1,4 +1,4 @@
-/** Bytes and what they mean: MQTT packets and PROXY headers. Knows no sockets and no broker. */
+/** Bytes and what they mean: MQTT packets, PROXY headers, WebSocket frames. Knows no sockets and no broker. */
 export {
   decodeConnack,
   decodePublish,
@@ -76,3 +76,10 @@ export {
   type ProxyHeaderReader,
   type ProxySource,
 } from './proxy-protocol.ts';
+export {
+  binaryFrameHeader,
+  closeFrame,
+  pongFrame,
+  WebSocketClose,
+  WebSocketReader,
+} from './websocket-frames.ts';

@@ -41,7 +41,7 @@ async function takes(listener: V5Client, count: number): Promise<void> {
 }
 
 test('more messages than a turn takes, then DISCONNECT and the end', async (t) => {
-  const broker = await openLocalBroker(t, { limits: { turnDeliveriesMax: 10 } });
+  const broker = await openLocalBroker(t, { limits: { turnWorkMax: 10 } });
   const port = await openLocalDoor(t, broker);
   const listener = await connectClient(t, port);
   await listener.subscribe([
@@ -57,7 +57,7 @@ test('more messages than a turn takes, then DISCONNECT and the end', async (t) =
 });
 
 test('without DISCONNECT the will follows the last message', async (t) => {
-  const broker = await openLocalBroker(t, { limits: { turnDeliveriesMax: 10 } });
+  const broker = await openLocalBroker(t, { limits: { turnWorkMax: 10 } });
   const port = await openLocalDoor(t, broker);
   const listener = await connectClient(t, port);
   await listener.subscribe([

@@ -101,6 +101,12 @@ class PairTransport implements Transport {
     this.end();
   }
 
+  /** Nobody is to mistake a bug for a closed connection. */
+  fail(error: unknown): void {
+    this.destroy();
+    throw error;
+  }
+
   /** Both directions move apart from the calls that set them going, as on a network. */
   #schedule(): void {
     if (this.#scheduled) return;

@@ -161,7 +161,7 @@ describe('an exchange', () => {
       leave(client);
       await client.hungUp();
     }
-    assert.equal(host.broker.partialBytes, 0);
+    assert.equal(host.broker.partials.bytes, 0);
     await authenticated(t);
   });
 
