@@ -241,7 +241,8 @@ class Replay {
 
   /** A whole batch from later than where the journal breaks off. */
   #hasBatchBehind(bytes: Buffer, view: DataView, from: number, segment: number): boolean {
-    for (let offset = from; offset < bytes.length; offset += ALIGNMENT) {
+    const last = bytes.length - BATCH_HEADER_BYTES;
+    for (let offset = from; offset <= last; offset += ALIGNMENT) {
       if (view.getUint32(offset, true) !== BATCH_MAGIC) continue;
       if (this.#batchLength(bytes, view, offset, segment) === 0) continue;
       if (view.getFloat64(offset + 16, true) > this.mark.batch) return true;
