@@ -44,11 +44,12 @@ test('[ML11] [ST11] [ST10] after kill -9 under load everything that settled is t
 });
 
 test('[ML11] a torn last batch is dropped without a word', async (t) => {
-  for (const damage of ['cut', 'garbled', 'zeroed'] as const) {
+  for (const damage of ['cut', 'cut at an odd byte', 'garbled', 'zeroed'] as const) {
     const directory = newDirectory(t);
     const { path, offset } = await crashedStore(directory);
     const bytes = readFileSync(path);
     if (damage === 'cut') writeFileSync(path, bytes.subarray(0, offset + 70));
+    else if (damage === 'cut at an odd byte') writeFileSync(path, bytes.subarray(0, offset + 73));
     else if (damage === 'garbled') writeFileSync(path, flipped(bytes, offset + 60));
     else writeFileSync(path, bytes.fill(0, offset + 48, offset + 4000));
 

@@ -3,11 +3,11 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TestContext } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { openLmdbEngine } from '#adapters/lmdb';
 import { silentLog } from '#base';
 import type { Engine } from '#ports';
-import { createTestClock, type EngineUnderTest } from './engine-fixture.ts';
+import { createTestClock, type EngineUnderTest, until } from './engine-fixture.ts';
 import { messageLogContract } from './message-log-contract.ts';
 import { storeContract } from './store-contract.ts';
 
@@ -70,6 +70,14 @@ function mounted(t: TestContext, directory: string): boolean {
   });
   return true;
 }
+
+test('[ST5] the first write after a start becomes durable although nobody waits', async (t) => {
+  const { engine } = await lmdb.open(t);
+
+  engine.store.table('t').write('k', Buffer.alloc(10));
+
+  await until('it is durable', () => engine.pendingBytes === 0);
+});
 
 storeContract(lmdb);
 messageLogContract(lmdb);

@@ -5,10 +5,19 @@
  * its lock is void at once, whatever happens to process numbers; containers that share the
  * directory on one machine see each other's.
  */
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { Fault, type Random } from '#base';
+import { syncDirectory } from './sync-directory.ts';
 
 const FORMAT = 1;
 const SOCKET_PATH_MAX = 100; // the kernel's limit is 107 bytes
@@ -18,33 +27,43 @@ export interface DataDirectory {
   readonly database: string;
   /** Chosen once per store: starts every checksum. */
   readonly salt: number;
+  /** The files made in it outlast a power cut from now on. */
+  sync(): Promise<void>;
   release(): Promise<void>;
 }
 
 export async function openDirectory(path: string, random: Random): Promise<DataDirectory> {
   const journal = join(path, 'journal');
   try {
-    makeDirectory(path);
-    makeDirectory(journal);
+    await makeDirectory(path);
+    await makeDirectory(journal);
   } catch (error) {
     throw unusable(path, error);
   }
   const release = await lock(path);
   try {
-    return { journal, database: join(path, 'tables.mdb'), salt: readFormat(path, random), release };
+    const salt = readFormat(path, random);
+    const sync = (): Promise<void> => syncDirectory(path);
+    return { journal, database: join(path, 'tables.mdb'), salt, sync, release };
   } catch (error) {
     await release();
     throw error instanceof Fault ? error : unusable(path, error);
   }
 }
 
-function makeDirectory(path: string): void {
+async function makeDirectory(path: string): Promise<void> {
+  let first: string | undefined;
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    first = mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (error) {
     // A recursive one calls a read-only disk a missing folder; a plain one says what it is.
     if (isMissing(error)) mkdirSync(path, { mode: 0o700 });
     throw error;
+  }
+  if (first === undefined) return;
+  const above = dirname(resolve(first));
+  for (let made = resolve(path); made !== above; made = dirname(made)) {
+    await syncDirectory(dirname(made));
   }
 }
 
@@ -56,7 +75,10 @@ function readFormat(path: string, random: Random): number {
   } catch (error) {
     if (!isMissing(error)) throw error;
     const salt = random.below(0xffff_ffff);
-    writeFileSync(file, `ternmq ${FORMAT} ${salt}\n`, { mode: 0o600, flush: true });
+    // Whole or not at all: one that broke off would be taken for somebody else's.
+    const draft = `${file}.new`;
+    writeFileSync(draft, `ternmq ${FORMAT} ${salt}\n`, { mode: 0o600, flush: true });
+    renameSync(draft, file);
     return salt;
   }
   const match = /^ternmq (\d+) (\d+)\n$/.exec(text);

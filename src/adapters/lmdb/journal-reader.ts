@@ -3,7 +3,6 @@
  * cache; what is missing is named, and `load` fetches it.
  */
 import { read } from 'node:fs';
-import { assert } from '#base';
 import type { LogEntry } from '#ports';
 import { type Block, BLOCK_BYTES, type BlockCache } from './block-cache.ts';
 import {
@@ -15,7 +14,7 @@ import {
   placeOf,
   segmentOf,
 } from './record.ts';
-import type { Segment, Segments } from './segments.ts';
+import type { Segments } from './segments.ts';
 
 export class JournalReader {
   /** Where the bytes asked for last lie; valid until the next await. */
@@ -27,12 +26,11 @@ export class JournalReader {
   readonly #segments: Segments;
   readonly #cache: BlockCache;
   readonly #parser = new MessageParser();
-  #segment: Segment | undefined = undefined;
   /** The block the last bytes came from: most of the next ones lie in it too. */
   #block: Block | undefined = undefined;
   #blockKey = -1;
   #blockPlace: Place = -1;
-  #missingOffset = 0;
+  #missing: Place = 0;
   #missingBytes = 0;
   /** A record that crosses blocks. */
   #crossing: Buffer | undefined = undefined;
@@ -81,8 +79,7 @@ export class JournalReader {
   ready(place: Place, length: number): boolean {
     const number = segmentOf(place);
     const offset = offsetOf(place);
-    if (this.#segment?.number !== number) this.#segment = this.#segments.find(number);
-    this.gone = this.#segment === undefined;
+    this.gone = this.#segments.find(number) === undefined;
     if (this.gone) return false;
     if (place === this.#crossingPlace && length <= this.#crossing!.length) {
       this.bytes = this.#crossing!;
@@ -90,7 +87,7 @@ export class JournalReader {
       this.start = 0;
       return true;
     }
-    this.#missingOffset = offset;
+    this.#missing = place;
     this.#missingBytes = length;
     const inBlock = offset % BLOCK_BYTES;
     if (inBlock + length > BLOCK_BYTES) return this.#gather(place, length);
@@ -135,19 +132,26 @@ export class JournalReader {
     this.#crossingPlace = place;
   }
 
-  /** Fetches what `record` or `ready` missed; `ahead`: more behind it will be wanted. */
+  /**
+   * Fetches what `record` or `ready` missed; `ahead`: more behind it will be wanted. What is gone
+   * meanwhile is not fetched: asked again, they say so.
+   */
   async load(ahead: boolean): Promise<void> {
-    const segment = this.#segment;
-    assert(segment !== undefined, 'what is gone cannot be loaded');
-    const offset = this.#missingOffset;
+    const segment = this.#segments.hold(segmentOf(this.#missing));
+    if (segment === undefined) return;
+    const offset = offsetOf(this.#missing);
     const length = this.#missingBytes;
-    if ((offset % BLOCK_BYTES) + length <= BLOCK_BYTES) {
-      await this.#cache.load(segment, offset, ahead);
-      return;
+    try {
+      if ((offset % BLOCK_BYTES) + length <= BLOCK_BYTES) {
+        await this.#cache.load(segment, offset, ahead);
+        return;
+      }
+      const bytes = Buffer.allocUnsafeSlow(length);
+      await readAll(segment.fd, bytes, offset);
+      this.#cross(placeOf(segment.number, offset), bytes);
+    } finally {
+      this.#segments.release(segment);
     }
-    const bytes = Buffer.allocUnsafeSlow(length);
-    await readAll(segment.fd, bytes, offset);
-    this.#cross(placeOf(segment.number, offset), bytes);
   }
 }
 

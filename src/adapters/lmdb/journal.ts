@@ -4,17 +4,17 @@
  * One batch is on its way to the disk while calls fill the next; when the write is done, the
  * next goes out at once, before the callers of the first are told. Nothing ever waits on
  * purpose. A batch that fails takes along what was issued behind it, since that may build on it;
- * the next good batch overwrites its place, so no trace remains.
+ * its place is voided before anything else is taken, so no trace remains.
  */
-import { write } from 'node:fs';
 import type { Clock, Fault, Log } from '#base';
 import type { Appended, Position, Settled } from '#ports';
 import { Batch } from './batch.ts';
 import type { BlockCache } from './block-cache.ts';
 import { diskFault } from './faults.ts';
 import type { LmdbLimits } from './limits.ts';
+import { JournalEnd } from './journal-end.ts';
 import { BATCH_HEADER_BYTES, messageBytes, type Place, placeOf, segmentOf } from './record.ts';
-import type { Segment, Segments } from './segments.ts';
+import type { Segments } from './segments.ts';
 import { OverlayRow } from './tables.ts';
 import { TopicTail } from './topic-tail.ts';
 
@@ -47,38 +47,42 @@ export interface JournalOptions {
 
 export class Journal {
   readonly #options: JournalOptions;
+  readonly #end: JournalEnd;
   readonly #stock: Batch[] = [];
   #filling = new Batch();
   #writing: Batch | undefined = undefined;
-  #written = 0;
+  /** A place in doubt is being voided. */
+  #mending = false;
   #scheduled = false;
   /** Somebody waits for what is being filled. */
   #awaited = false;
   #timed = false;
-  #segment!: Segment;
-  #offset = 0;
-  #batchNumber = 0;
   #position: Position = 0;
   #durablePosition: Position = 0;
   #filledFrom: Position = 0;
   #broken: Fault | undefined = undefined;
   #retryAtMs = 0;
-  #stopProbe: (() => void) | undefined = undefined;
+  #stopRetry: (() => void) | undefined = undefined;
   #idle: (() => void)[] = [];
   #closed = false;
 
   constructor(options: JournalOptions) {
     this.#options = options;
+    this.#end = new JournalEnd(options);
   }
 
   /** Where it goes on, as far as recovery knows. */
   resume(mark: JournalMark): void {
-    this.#segment = this.#options.segments.find(segmentOf(mark.place))!;
-    this.#offset = this.#segment.end;
-    this.#batchNumber = mark.batch;
+    this.#end.resume(this.#options.segments.find(segmentOf(mark.place))!, mark.batch);
     this.#position = mark.position;
     this.#durablePosition = mark.position;
     this.#filledFrom = mark.position;
+  }
+
+  /** Makes sure of the place it goes on at; where the disk refuses that, calls are refused. */
+  async begin(): Promise<void> {
+    await this.idle();
+    this.#end.prepare();
   }
 
   /** The batch that calls of this turn go into; it is handed over when the turn ends. */
@@ -113,8 +117,8 @@ export class Journal {
   /** Everything before it is durable and admitted. */
   get mark(): JournalMark {
     return {
-      place: placeOf(this.#segment.number, this.#segment.end),
-      batch: this.#batchNumber,
+      place: this.#end.place,
+      batch: this.#end.number,
       position: this.#durablePosition,
     };
   }
@@ -124,38 +128,39 @@ export class Journal {
     return writing + this.#filling.length - BATCH_HEADER_BYTES;
   }
 
-  /** Settles once nothing is under way. */
+  /** Settles once nothing is under way; a place in doubt is given one more try. */
   idle(): Promise<void> {
     return new Promise((resolve) => {
       this.#idle.push(resolve);
+      this.#mend();
       this.open();
     });
   }
 
   close(): void {
     this.#closed = true;
-    this.#stopProbe?.();
+    this.#stopRetry?.();
   }
 
   readonly #handOver = (): void => {
     this.#scheduled = false;
     if (this.#writing !== undefined) return;
     if (this.#filling.count === 0 && this.#filling.length === BATCH_HEADER_BYTES) {
+      this.#awaited = false;
       this.#tellIdle();
       return;
     }
-    const { clock } = this.#options;
-    const obstacle = this.#options.obstacle();
-    if (obstacle !== undefined) {
-      this.#refuse(obstacle);
-      return;
-    }
-    if (this.#broken !== undefined && clock.monotonicMs() < this.#retryAtMs) {
-      this.#refuse(this.#broken);
-      return;
-    }
-    this.#send();
+    const obstacle = this.#obstacle();
+    if (obstacle === undefined) this.#send();
+    else this.#refuse(obstacle);
   };
+
+  #obstacle(): Fault | undefined {
+    const { clock, obstacle } = this.#options;
+    if (this.#broken === undefined) return obstacle();
+    const early = this.#end.doubtful || clock.monotonicMs() < this.#retryAtMs;
+    return early ? this.#broken : obstacle();
+  }
 
   /** Puts the filled batch on its way. */
   #send(): void {
@@ -165,70 +170,26 @@ export class Journal {
     this.#filling = this.#stock.pop() ?? new Batch();
     this.#filledFrom = this.#position;
     this.#writing = batch;
-    const { segmentBytes } = this.#options.limits;
-    if (this.#offset > 0 && this.#offset + batch.length > segmentBytes) {
-      this.#options.segments.next(this.#segment.number).then(
-        (segment) => {
-          this.#segment = segment;
-          this.#offset = 0;
-          this.#write(batch, position);
-        },
-        (error: unknown) => this.#fail(error),
-      );
-      return;
-    }
-    this.#write(batch, position);
+    this.#end.write(batch, position, this.#done);
   }
 
-  #write(batch: Batch, position: Position): void {
-    const { segments, salt } = this.#options;
-    const waiting = segments.claim(this.#segment, this.#offset + batch.length);
-    if (waiting !== undefined) {
-      const again = (): void => this.#write(batch, position);
-      waiting.then(again, again);
-      return;
-    }
-    batch.seal({
-      salt,
-      segment: this.#segment.number,
-      offset: this.#offset,
-      number: this.#batchNumber,
-      position,
-    });
-    this.#written = 0;
-    write(this.#segment.fd, batch.buffer, 0, batch.length, this.#offset, this.#done);
-  }
-
-  readonly #done = (error: Error | null, bytes: number): void => {
+  readonly #done = (error: unknown): void => {
     const batch = this.#writing!;
-    if (error !== null) {
+    if (error !== undefined) {
       this.#fail(error);
       return;
     }
-    this.#written += bytes;
-    if (this.#written < batch.length) {
-      const from = this.#written;
-      const { fd } = this.#segment;
-      write(fd, batch.buffer, from, batch.length - from, this.#offset + from, this.#done);
-      return;
-    }
-    const position = this.#durablePosition;
-    this.#options.segments.mark(this.#segment, position, batch.offset);
-    this.#offset += batch.length;
-    this.#segment.end = this.#offset;
     this.#durablePosition = this.#filledFrom;
-    this.#batchNumber++;
     this.#writing = undefined;
     if (this.#broken !== undefined) this.#options.log.info('the disk takes writes again');
     this.#broken = undefined;
-    this.#options.cache.keep(batch.segment, batch.offset, batch.buffer, batch.length);
     if (this.#awaited) this.#handOver();
     else if (this.#filling.count > 0) this.#handOverSoon();
     this.#admit(batch);
     this.#options.committed(batch.count, batch.length);
     this.#settle(batch);
-    this.#options.segments.prepare(this.#segment, this.#offset);
-    if (this.#writing === undefined && this.#filling.count === 0) this.#tellIdle();
+    this.#end.prepare();
+    this.#tellIdle();
   };
 
   /** Makes the batch visible to readers; nobody is told before all of it is. */
@@ -274,21 +235,46 @@ export class Journal {
     this.#recycle(batch);
   }
 
+  /** Whoever is told of a refusal can count on it: what may have landed is voided before. */
   #fail(error: unknown): void {
+    const fault = this.#breakOff(error);
+    if (this.#end.doubtful) this.#void(() => this.#refuse(fault));
+    else this.#refuse(fault);
+  }
+
+  /** The disk is not asked again for a while. */
+  #breakOff(error: unknown): Fault {
     const { clock, limits, log } = this.#options;
     const fault = diskFault('the journal cannot be written', error);
     if (this.#broken === undefined) log.error('writes are refused', { cause: fault.message });
     this.#broken = fault;
     this.#retryAtMs = clock.monotonicMs() + limits.retryMs;
-    this.#refuse(fault);
-    this.#stopProbe?.();
-    if (!this.#closed) this.#stopProbe = clock.after(limits.retryMs, this.#probe);
+    return fault;
   }
 
-  /** An empty batch: does the disk take writes again? It also overwrites what is left. */
-  readonly #probe = (): void => {
-    if (this.#broken !== undefined && this.#writing === undefined && !this.#closed) this.#send();
+  /** Voids what could not be voided before; nothing is taken until that is done. */
+  readonly #mend = (): void => {
+    if (!this.#end.doubtful || this.#writing !== undefined || this.#mending) return;
+    this.#void(() => this.#tellIdle());
   };
+
+  #void(then: () => void): void {
+    this.#mending = true;
+    this.#stopRetry?.();
+    const position = this.#filledFrom;
+    this.#end.clear(position, (error) => {
+      this.#mending = false;
+      if (error === undefined) this.#durablePosition = position;
+      else this.#mendLater(error);
+      then();
+    });
+  }
+
+  #mendLater(error: unknown): void {
+    const { clock, limits } = this.#options;
+    this.#breakOff(error);
+    if (!this.#closed) this.#stopRetry = clock.after(limits.retryMs, this.#mend);
+  }
 
   /** Refuses all that is under way: the batch being written and the calls behind it. */
   #refuse(fault: Fault): void {
@@ -303,7 +289,7 @@ export class Journal {
     this.#options.lost();
     if (first !== undefined) this.#tellRefused(first, fault);
     this.#tellRefused(second, fault);
-    if (this.#filling.count === 0) this.#tellIdle();
+    this.#tellIdle();
   }
 
   #tellRefused(batch: Batch, fault: Fault): void {
@@ -329,7 +315,8 @@ export class Journal {
 
   #tellIdle(): void {
     const idle = this.#idle;
-    if (idle.length === 0) return;
+    if (idle.length === 0 || this.#mending) return;
+    if (this.#writing !== undefined || this.#filling.count > 0) return;
     this.#idle = [];
     for (let i = 0; i < idle.length; i++) idle[i]!();
   }

@@ -39,6 +39,7 @@ export async function openLmdbEngine(options: LmdbEngineOptions): Promise<Engine
 async function openIn(directory: DataDirectory, options: LmdbEngineOptions): Promise<Engine> {
   const limits = { ...LMDB_LIMITS, ...options.limits };
   const databases = await openDatabases(directory.database, limits);
+  await directory.sync();
   const segments = new Segments(directory.journal, limits, options.log);
   try {
     return await assemble({ directory, options, limits, databases, segments });
@@ -91,7 +92,7 @@ async function assemble(parts: Parts): Promise<Engine> {
   };
   const applier = new Applier({ shared, store, logs: () => instances.all() });
   const make = (id: string, number: number): LmdbInstanceLog => instances.add(shared, id, number);
-  const recovered = await recover({
+  const mark = await recover({
     databases,
     segments,
     journalDirectory: directory.journal,
@@ -99,13 +100,13 @@ async function assemble(parts: Parts): Promise<Engine> {
     store,
     instance: make,
     byNumber: (number) => instances.byNumber(number),
-    relieve: async (mark) => {
-      journal.resume(mark);
+    relieve: async (reached) => {
+      journal.resume(reached);
       await applier.finish();
     },
   });
-  journal.resume(recovered.mark);
-  segments.prepare(recovered.segment, recovered.segment.end);
+  journal.resume(mark);
+  await journal.begin();
   return asEngine({ ...parts, applier, journal, store, instances, instance: (id) => make(id, 0) });
 }
 

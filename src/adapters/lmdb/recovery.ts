@@ -3,6 +3,10 @@
  *
  * The last batch may be torn; nobody was told of it, so it is dropped without a word. A broken
  * batch with good ones behind it cannot come from a crash: that is damage, and is said.
+ *
+ * A batch is written only once the one before it is on the disk. So the last whole one alone may
+ * be known to the kernel and not to the disk: it is written once more before anything builds on
+ * it. What lies behind it is the journal's to void.
  */
 import { readdirSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -43,13 +47,8 @@ export interface Recovery {
   readonly relieve: (mark: JournalMark) => Promise<void>;
 }
 
-/** Where the journal goes on, and in which segment. */
-export interface Recovered {
-  readonly mark: JournalMark;
-  readonly segment: Segment;
-}
-
-export async function recover(options: Recovery): Promise<Recovered> {
+/** Answers where the journal goes on. */
+export async function recover(options: Recovery): Promise<JournalMark> {
   const known = readMeta(options);
   const numbers = readdirSync(options.journalDirectory)
     .map((name) => /^(\d{8,})\.seg$/.exec(name)?.[1])
@@ -65,13 +64,14 @@ export async function recover(options: Recovery): Promise<Recovered> {
     if (segment.number >= from && !replay.ended) await replay.segment(segment);
     else if (segment.number > from) await replay.expectNothing(segment);
   }
+  await replay.makeDurable();
   const current = segmentOf(replay.mark.place);
   for (const segment of list.slice()) {
     if (segment.number > current) await options.segments.remove(segment);
   }
   const segment = options.segments.find(current) ?? (await options.segments.next(current - 1));
   segment.end = offsetOf(replay.mark.place);
-  return { mark: replay.mark, segment };
+  return replay.mark;
 }
 
 interface Known {
@@ -147,9 +147,17 @@ function requireAll(options: Recovery, known: Known): void {
 
 const RELIEVE_RECORDS = 100_000;
 
+/** A batch where it lies. */
+interface Found {
+  readonly segment: Segment;
+  readonly offset: number;
+  readonly length: number;
+}
+
 class Replay {
   mark: JournalMark;
   ended = false;
+  #last: { readonly found: Found; readonly bytes: Buffer } | undefined = undefined;
   readonly #options: Recovery;
   #records = 0;
 
@@ -168,16 +176,31 @@ class Replay {
       const length = this.#batchLength(bytes, view, offset, segment.number);
       if (length === 0) break;
       if (view.getFloat64(offset + 16, true) !== this.mark.batch) break;
-      this.#batch(bytes, view, { segment, offset, length });
+      await this.#relieve();
+      const found = { segment, offset, length };
+      this.#batch(bytes, view, found);
+      this.#last = { found, bytes };
       offset += length;
       segment.end = offset;
-      if (this.#records < RELIEVE_RECORDS) continue;
-      this.#records = 0;
-      await this.#options.relieve(this.mark);
     }
     if (this.#hasBatchBehind(bytes, view, offset, segment.number)) throw damaged(segment, offset);
     // The segment is full where the next one goes on; that one is asked next.
     if (offset === 0) this.ended = true;
+  }
+
+  /** Applies a lot of batches, once the next one shows that all of them are on the disk. */
+  async #relieve(): Promise<void> {
+    if (this.#records < RELIEVE_RECORDS) return;
+    this.#records = 0;
+    await this.#options.relieve(this.mark);
+  }
+
+  /** Writes the last batch once more. */
+  async makeDurable(): Promise<void> {
+    if (this.#last === undefined) return;
+    const { segment, offset, length } = this.#last.found;
+    const bytes = this.#last.bytes.subarray(offset, offset + length);
+    await this.#options.segments.rewrite(segment, offset, bytes);
   }
 
   /** Behind the end of the journal there may be prepared space, and nothing else. */
@@ -187,12 +210,8 @@ class Replay {
     if (this.#hasBatchBehind(bytes, view, 0, segment.number)) throw damaged(segment, 0);
   }
 
-  #batch(
-    bytes: Buffer,
-    view: DataView,
-    at: { readonly segment: Segment; readonly offset: number; readonly length: number },
-  ): void {
-    const { segment, offset, length } = at;
+  #batch(bytes: Buffer, view: DataView, found: Found): void {
+    const { segment, offset, length } = found;
     const { store, instance, byNumber, segments } = this.#options;
     let position = view.getFloat64(offset + 24, true);
     segments.mark(segment, position, offset);
@@ -241,7 +260,8 @@ class Replay {
 
   /** A whole batch from later than where the journal breaks off. */
   #hasBatchBehind(bytes: Buffer, view: DataView, from: number, segment: number): boolean {
-    for (let offset = from; offset < bytes.length; offset += ALIGNMENT) {
+    const last = bytes.length - BATCH_HEADER_BYTES;
+    for (let offset = from; offset <= last; offset += ALIGNMENT) {
       if (view.getUint32(offset, true) !== BATCH_MAGIC) continue;
       if (this.#batchLength(bytes, view, offset, segment) === 0) continue;
       if (view.getFloat64(offset + 16, true) > this.mark.batch) return true;

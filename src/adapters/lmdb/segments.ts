@@ -11,6 +11,7 @@ import { promisify } from 'node:util';
 import type { Log } from '#base';
 import type { Position } from '#ports';
 import type { LmdbLimits } from './limits.ts';
+import { syncDirectory } from './sync-directory.ts';
 
 const openFile = promisify(open);
 const closeFile = promisify(close);
@@ -35,6 +36,10 @@ export interface Segment {
   readonly newest: Map<number, Position>;
   /** Changed since it was last noted in LMDB. */
   changed: boolean;
+  /** Reads under way: the file stays open for them. */
+  readers: number;
+  /** Told when the last of them is done. */
+  unread: (() => void) | undefined;
 }
 
 export class Segments {
@@ -75,13 +80,41 @@ export class Segments {
     return this.list.find((segment) => segment.number > number);
   }
 
-  /** Opens that segment's file, new or not. */
-  async open(number: number, size: number): Promise<Segment> {
+  /** Opens that segment's file, which is there. */
+  open(number: number, size: number): Promise<Segment> {
+    return this.#open(number, size, constants.O_RDWR | constants.O_DSYNC);
+  }
+
+  /** Makes that segment's file, or takes one that was left empty. */
+  async #make(number: number): Promise<Segment> {
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC;
+    const segment = await this.#open(number, 0, flags);
+    try {
+      await syncDirectory(this.#directory);
+      return segment;
+    } catch (error) {
+      await closeFile(segment.fd);
+      throw error;
+    }
+  }
+
+  async #open(number: number, prepared: number, flags: number): Promise<Segment> {
     const path = this.path(number);
     const fd = await openFile(path, flags, 0o600);
-    const newest = new Map<number, Position>();
-    return { number, path, fd, prepared: size, end: 0, marks: [], newest, changed: false };
+    const empty = { end: 0, marks: [], newest: new Map<number, Position>(), changed: false };
+    return { number, path, fd, prepared, ...empty, readers: 0, unread: undefined };
+  }
+
+  /** That segment, its file open until `release`; `undefined` where it is gone. */
+  hold(number: number): Segment | undefined {
+    const segment = this.find(number);
+    if (segment !== undefined) segment.readers++;
+    return segment;
+  }
+
+  release(segment: Segment): void {
+    segment.readers--;
+    if (segment.readers === 0) segment.unread?.();
   }
 
   /** The segment after `current`, from stock if it is there. */
@@ -90,7 +123,7 @@ export class Segments {
     await this.#preparing;
     const stocked = this.#next;
     this.#next = undefined;
-    const segment = stocked?.number === number ? stocked : await this.open(number, 0);
+    const segment = stocked?.number === number ? stocked : await this.#make(number);
     this.list.push(segment);
     return segment;
   }
@@ -136,21 +169,31 @@ export class Segments {
   async remove(segment: Segment): Promise<void> {
     const index = this.list.indexOf(segment);
     if (index >= 0) this.list.splice(index, 1);
-    await closeFile(segment.fd);
     await removeFile(segment.path);
+    await syncDirectory(this.#directory);
+    await letGo(segment);
+  }
+
+  /** Writes bytes that were read there once more: then they are on the disk for certain. */
+  async rewrite(segment: Segment, offset: number, bytes: Uint8Array): Promise<void> {
+    for (let done = 0; done < bytes.length; ) {
+      const left = bytes.length - done;
+      const { bytesWritten } = await writeFile(segment.fd, bytes, done, left, offset + done);
+      done += bytesWritten;
+    }
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     await this.#preparing;
-    const open = this.#next === undefined ? this.list : [...this.list, this.#next];
-    for (const segment of open) await closeFile(segment.fd);
-    this.list.length = 0;
+    const open = this.list.splice(0); // from now on nobody finds one to read
+    if (this.#next !== undefined) open.push(this.#next);
+    for (const segment of open) await letGo(segment);
   }
 
   async #prepare(current: Segment, inCurrent: boolean): Promise<void> {
     const { segmentBytes } = this.#limits;
-    if (!inCurrent) this.#next ??= await this.open(current.number + 1, 0);
+    if (!inCurrent) this.#next ??= await this.#make(current.number + 1);
     const segment = inCurrent ? current : this.#next;
     if (segment === undefined) return;
     const from = segment.prepared;
@@ -166,4 +209,14 @@ export class Segments {
     }
     if (segment.prepared < from + bytes) segment.prepared = from + bytes;
   }
+}
+
+/** Closes its file once nobody reads it: the descriptor's number then means another file. */
+async function letGo(segment: Segment): Promise<void> {
+  if (segment.readers > 0) {
+    await new Promise<void>((resolve) => {
+      segment.unread = resolve;
+    });
+  }
+  await closeFile(segment.fd);
 }
