@@ -146,7 +146,7 @@ export class InstanceSpace {
   #attach(subscription: Subscription): void {
     const { session } = subscription.delivery;
     if (subscription.share === undefined) {
-      this.#change(subscription, (leaf) => leaf.deliveries.push(subscription.delivery));
+      this.#change(subscription, (leaf) => leaf.add(subscription.delivery));
       return;
     }
     const group = this.#group(subscription);
@@ -163,10 +163,7 @@ export class InstanceSpace {
 
   #detach(subscription: Subscription): void {
     if (subscription.share === undefined) {
-      this.#change(subscription, (leaf) => {
-        const at = leaf.deliveries.indexOf(subscription.delivery);
-        leaf.deliveries.splice(at, 1);
-      });
+      this.#change(subscription, (leaf) => leaf.remove(subscription.delivery));
       return;
     }
     const { group } = subscription;
@@ -182,7 +179,7 @@ export class InstanceSpace {
       const counts = subscription.qos > 0;
       if (subscription.share === undefined) {
         this.#change(subscription, (leaf) => {
-          leaf.deliveries.splice(leaf.deliveries.indexOf(subscription.delivery), 1);
+          leaf.remove(subscription.delivery);
           if (counts) leaf.offlineCount++;
         });
       } else {

@@ -13,13 +13,11 @@ export function deliveryFor(
   const { compatible } = session.space.guard;
   const receiver = compatible ? receiverOf(topic) : undefined;
   if (receiver !== undefined && receiver !== session.clientId) return undefined;
-  let found: Delivery | undefined;
+  const matching: Delivery[] = [];
   for (const subscription of session.subscriptions.values()) {
     if (subscription.share !== undefined || subscription.since >= position) continue;
     if (receiver !== undefined && !isMailbox(subscription.text)) continue;
-    if (!matchesFilter(subscription.filter, topic)) continue;
-    found =
-      found === undefined ? subscription.delivery : mergeDeliveries(found, subscription.delivery);
+    if (matchesFilter(subscription.filter, topic)) matching.push(subscription.delivery);
   }
-  return found;
+  return matching.length === 0 ? undefined : mergeDeliveries(matching);
 }

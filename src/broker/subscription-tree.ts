@@ -10,13 +10,30 @@ import type { SharedGroup } from './shared-group.ts';
 
 /** All that one filter leads to. */
 export class Leaf {
-  readonly deliveries: Delivery[] = [];
+  readonly #deliveries: Delivery[] = [];
   readonly groups: SharedGroup[] = [];
   /** Offline sessions that hold this filter at QoS 1 or 2. */
   offlineCount = 0;
 
+  /** In no particular order. */
+  get deliveries(): readonly Delivery[] {
+    return this.#deliveries;
+  }
+
+  add(delivery: Delivery): void {
+    delivery.slot = this.#deliveries.push(delivery) - 1;
+  }
+
+  /** The last one takes its place: a hundred thousand may leave at once. */
+  remove(delivery: Delivery): void {
+    const last = this.#deliveries.pop()!;
+    if (last === delivery) return;
+    last.slot = delivery.slot;
+    this.#deliveries[last.slot] = last;
+  }
+
   get empty(): boolean {
-    return this.deliveries.length === 0 && this.groups.length === 0 && this.offlineCount === 0;
+    return this.#deliveries.length === 0 && this.groups.length === 0 && this.offlineCount === 0;
   }
 }
 
