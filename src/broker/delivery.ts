@@ -15,6 +15,7 @@ import { layoutOf, type Publication } from './publication.ts';
 import type { Lease, PendingDelivery, Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 import type { Delivery } from './subscription.ts';
+import { AliasesOut } from './topic-aliases.ts';
 
 const NO_BYTES = Buffer.alloc(0);
 const TOPIC_ALIAS = 0x23;
@@ -185,7 +186,7 @@ export function send(
   publication.copyTo(connection, layout, qos, packetId, retain);
 }
 
-/** To a client that takes aliases: the first topics it gets each have one [MQTT-3.1.2-26]. */
+/** To a client that takes aliases [MQTT-3.1.2-26]. */
 function sendAliased(
   connection: Connection,
   delivery: Delivery,
@@ -194,15 +195,14 @@ function sendAliased(
   packetId: number,
   retain: boolean,
 ): void {
-  const aliases = (connection.aliasesOut ??= new Map());
+  const aliases = (connection.aliasesOut ??= new AliasesOut());
   const topic = publication.shownTopic ?? publication.topic;
   let alias = aliases.get(topic);
   let { topicBytes } = publication;
-  if (alias !== undefined) {
-    topicBytes = NO_BYTES;
-  } else if (aliases.size < connection.aliasOutMax) {
-    alias = aliases.size + 1;
-    aliases.set(topic, alias);
+  if (alias !== undefined) topicBytes = NO_BYTES;
+  else {
+    const { topicAliasBytesMax } = connection.broker.limits;
+    alias = aliases.give(topic, topicBytes.length, connection.aliasOutMax, topicAliasBytesMax);
   }
   let extra: Uint8Array = delivery.identifiers;
   if (alias !== undefined) {

@@ -127,7 +127,7 @@ export class InstanceSpace {
     const old = session.subscriptions.get(stored.text);
     const subscription = createSubscription(session, stored);
     session.hold(subscription);
-    session.filterLevels += levelCount(stored.text) * (old === undefined ? 1 : 0);
+    if (old === undefined) countFilter(session, stored.text, 1);
     this.#attach(subscription);
     if (old !== undefined) this.#detach(old); // after: a group of this one alone must not end
     return subscription;
@@ -138,7 +138,7 @@ export class InstanceSpace {
     const subscription = session.subscriptions.get(text);
     if (subscription === undefined) return false;
     session.drop(subscription);
-    session.filterLevels -= levelCount(text);
+    countFilter(session, text, -1);
     this.#detach(subscription);
     return true;
   }
@@ -251,6 +251,11 @@ export class InstanceSpace {
 
 /** Stands for a session that is not in memory: nothing is delivered through it. */
 const OFFLINE = undefined as unknown as Session;
+
+function countFilter(session: Session, text: string, by: 1 | -1): void {
+  session.filterLevels += by * levelCount(text);
+  session.filterBytes += by * Buffer.byteLength(text);
+}
 
 /** Levels of a filter: what it costs in the tree. */
 export function levelCount(filter: string): number {

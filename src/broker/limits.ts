@@ -32,9 +32,11 @@ export interface Limits {
   readonly turnDeliveriesMax: number;
   readonly latenessMaxMs: number;
   readonly topicAliasMaximum: number;
+  readonly topicAliasBytesMax: number;
   readonly clientIdBytesMax: number;
   readonly subscriptionsPerSessionMax: number;
   readonly filterLevelsPerSessionMax: number;
+  readonly filterBytesPerSessionMax: number;
   readonly topicCacheCountMax: number;
   readonly sessionExpirySecondsMax: number;
   readonly validatePayloadFormat: boolean;
@@ -61,9 +63,11 @@ export const DEFAULT_LIMITS: Limits = {
   turnDeliveriesMax: 16_384,
   latenessMaxMs: 1000,
   topicAliasMaximum: 64,
+  topicAliasBytesMax: 128 * 1024,
   clientIdBytesMax: 1024,
   subscriptionsPerSessionMax: 10_000,
   filterLevelsPerSessionMax: 131_072,
+  filterBytesPerSessionMax: 1024 * 1024,
   topicCacheCountMax: 65_536,
   sessionExpirySecondsMax: 0xffff_ffff,
   validatePayloadFormat: false,
@@ -91,9 +95,15 @@ export const LIMITS: readonly LimitRow[] = [
   row('turnDeliveriesMax', 'deliveries', "a connection's further input waits for the next turn"),
   row('latenessMaxMs', 'ms', 'CONNECT is refused with 0x89 (3.x: 3) while the loop is so late'),
   row('topicAliasMaximum', 'aliases a connection', 'a larger alias: DISCONNECT 0x94'),
+  row(
+    'topicAliasBytesMax',
+    'bytes of topics',
+    "the client's aliases: DISCONNECT 0x97; ours: no more",
+  ),
   row('clientIdBytesMax', 'bytes', 'a longer client identifier: CONNACK 0x85 (3.x: 2)'),
   row('subscriptionsPerSessionMax', 'subscriptions', 'further ones: SUBACK 0x97 (3.x: 0x80)'),
   row('filterLevelsPerSessionMax', 'levels of all filters', 'further ones: SUBACK 0x97 (0x80)'),
+  row('filterBytesPerSessionMax', 'bytes of all filters', 'further ones: SUBACK 0x97 (0x80)'),
   row('topicCacheCountMax', 'topics an instance', 'the cache of matched topics is begun anew'),
   row('sessionExpirySecondsMax', 's', 'a longer expiry is cut, and CONNACK says so'),
 ];

@@ -60,6 +60,8 @@ export class Session {
   readonly inflight: Inflight = new Inflight();
   /** Levels of all its filters together. */
   filterLevels = 0;
+  /** Bytes of all its filters together. */
+  filterBytes = 0;
   /** Deliveries of QoS 1/2 that may be open at once. */
   windowMax = 0;
   /** Some of its packet ids have, or had, rows of their own. */

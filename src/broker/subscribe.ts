@@ -13,6 +13,7 @@ import { type Connection, ConnectionState } from './connection.ts';
 import { levelCount } from './instance-space.ts';
 import { pump } from './pump.ts';
 import { RetainedReplay } from './retained-replay.ts';
+import type { Session } from './session.ts';
 import { splitShare, type Subscription } from './subscription.ts';
 
 const NO_SUBSCRIPTION_EXISTED = 0x11;
@@ -83,13 +84,20 @@ function refusal(connection: Connection, request: SubscriptionRequest): FaultCod
   const permissions = connection.caller!.permissions;
   const filter = splitShare(request.filter)?.filter ?? request.filter;
   if (permissions !== undefined && !permissions.maySubscribe(filter)) return 'notAuthorized';
-  const { subscriptions, filterLevels } = session;
+  const { subscriptions } = session;
   const isNew = !subscriptions.has(request.filter);
   const fault = session.space.guard.subscribe(session, filter, isNew);
   if (fault !== undefined || !isNew) return fault;
-  const { subscriptionsPerSessionMax, filterLevelsPerSessionMax } = connection.broker.limits;
-  const tooDeep = filterLevels + levelCount(request.filter) > filterLevelsPerSessionMax;
-  return tooDeep || subscriptions.size >= subscriptionsPerSessionMax ? 'quotaExceeded' : undefined;
+  return hasRoomFor(session, request.filter) ? undefined : 'quotaExceeded';
+}
+
+function hasRoomFor(session: Session, filter: string): boolean {
+  const { limits } = session.space.broker;
+  return (
+    session.subscriptions.size < limits.subscriptionsPerSessionMax &&
+    session.filterLevels + levelCount(filter) <= limits.filterLevelsPerSessionMax &&
+    session.filterBytes + Buffer.byteLength(filter) <= limits.filterBytesPerSessionMax
+  );
 }
 
 /** The reason for SUBACK; or the end of the connection, where the instance wants that. */
