@@ -13,6 +13,7 @@ import type { Metrics } from '#telemetry';
 import { encodeDisconnect, isReasonAllowed, PublishPropertyView, Reason } from '#wire';
 import { AckWriter, PendingAck } from './acks.ts';
 import { Admission } from './admission.ts';
+import { CatchUps } from './catch-up.ts';
 import { Block, Connection, ConnectionState } from './connection.ts';
 import { CursorWriter } from './cursor-writer.ts';
 import { refuseConnect } from './handshake.ts';
@@ -77,6 +78,7 @@ export class Broker implements Doorkeeper {
   readonly wills: Wills;
   readonly admission: Admission;
   readonly cursors: CursorWriter;
+  readonly catchUps: CatchUps;
   /** The message coming in. */
   readonly publication: Publication = new Publication();
   /** A message kept, logged or retained, on its way out. */
@@ -111,6 +113,7 @@ export class Broker implements Doorkeeper {
     this.retention = options.retention;
     this.wheel = new TimerWheel(this.clock);
     this.cursors = new CursorWriter(this);
+    this.catchUps = new CatchUps(this);
     this.turn = new Turn(() => this.#beforeFlush());
     this.sessions = new SessionStore(this.engine.store);
     this.directory = new SessionDirectory(this);
@@ -119,6 +122,7 @@ export class Broker implements Doorkeeper {
     this.#stopTimers.push(
       this.clock.every(SYS_PERIOD_MS, () => publishMetrics(this)),
       this.clock.every(1000, () => this.cursors.writeDirty()),
+      this.catchUps.start(),
       this.instances.watch((instance) => this.#instanceChanged(instance)),
     );
   }

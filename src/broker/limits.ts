@@ -24,6 +24,7 @@ export interface Limits {
   readonly pendingCountHigh: number;
   readonly pendingCountMax: number;
   readonly pendingBytesMax: number;
+  readonly readAheadBytesMax: number;
   readonly outboxBytesHigh: number;
   readonly outboxBytesMax: number;
   readonly outboxTotalBytesMax: number;
@@ -55,6 +56,7 @@ export const DEFAULT_LIMITS: Limits = {
   pendingCountHigh: 128,
   pendingCountMax: 16_384,
   pendingBytesMax: 8 * 1024 * 1024,
+  readAheadBytesMax: 64 * 1024 * 1024,
   outboxBytesHigh: 256 * 1024,
   outboxBytesMax: 1024 * 1024,
   outboxTotalBytesMax: 512 * 1024 * 1024,
@@ -87,6 +89,7 @@ export const LIMITS: readonly LimitRow[] = [
   row('pendingCountHigh', 'messages a session', 'publishers to it alone are not read from'),
   row('pendingCountMax', 'messages a session', 'a transient session is ended with 0x97'),
   row('pendingBytesMax', 'bytes a session', 'a transient session is ended with 0x97'),
+  row('readAheadBytesMax', 'bytes, all sessions', 'of the log no more is read than windows take'),
   row('outboxBytesHigh', 'bytes a connection', 'publishers to it alone are not read from'),
   row('outboxBytesMax', 'bytes a connection', 'QoS 0 is dropped and counted'),
   row('outboxTotalBytesMax', 'bytes, all connections', 'QoS 0 is dropped at outboxBytesHigh'),

@@ -1,8 +1,7 @@
 /** How one session gets a message that does not come by a route: from the log, or once more. */
-import { matchesFilter } from '#ports';
 import { isMailbox, receiverOf } from './mailbox.ts';
 import type { Session } from './session.ts';
-import { type Delivery, mergeDeliveries } from './subscription.ts';
+import { type Delivery, mergeDeliveries, type Subscription } from './subscription.ts';
 
 /** Like the merge of routes, for one session and a message from the log. */
 export function deliveryFor(
@@ -10,14 +9,17 @@ export function deliveryFor(
   topic: string,
   position: number,
 ): Delivery | undefined {
-  const { compatible } = session.space.guard;
-  const receiver = compatible ? receiverOf(topic) : undefined;
+  const { guard, broker } = session.space;
+  const receiver = guard.compatible ? receiverOf(topic) : undefined;
   if (receiver !== undefined && receiver !== session.clientId) return undefined;
   const matching: Delivery[] = [];
-  for (const subscription of session.subscriptions.values()) {
-    if (subscription.share !== undefined || subscription.since >= position) continue;
-    if (receiver !== undefined && !isMailbox(subscription.text)) continue;
-    if (matchesFilter(subscription.filter, topic)) matching.push(subscription.delivery);
-  }
+  const take = ({ text, share, since, delivery }: Subscription): void => {
+    if (share !== undefined || since >= position) return;
+    if (receiver === undefined || isMailbox(text)) matching.push(delivery);
+  };
+  const exact = session.subscriptions.get(topic);
+  if (exact !== undefined) take(exact);
+  const { filters } = broker.catchUps.of(session);
+  filters.eachWildcard(topic, ({ subscription }) => take(subscription));
   return matching.length === 0 ? undefined : mergeDeliveries(matching);
 }

@@ -5,7 +5,7 @@
  * on what they were given. A QoS 1 lease comes back when its member goes and is given to another;
  * QoS 2 stays with its member [MQTT-4.8.2-4] [MQTT-4.8.2-5].
  */
-import type { LogEntry, Position } from '#ports';
+import { FilterSet, type LogEntry, type Position } from '#ports';
 import type { Qos } from '#wire';
 import { deliverQos0, deliverTransient, effectiveQos, handOver } from './delivery.ts';
 import type { InstanceSpace } from './instance-space.ts';
@@ -282,7 +282,7 @@ export class SharedGroup {
     this.#reading = true;
     try {
       const page = await this.space.log.read({
-        filters: [{ filter: this.filter, after: 0 }],
+        filters: new FilterSet([{ filter: this.filter, after: 0 }]),
         after: this.next,
         countMax: PAGE_COUNT_MAX,
         bytesMax: PAGE_BYTES_MAX,

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Fault } from '#base';
-import { type LogEntry, type LogFilter, matchesFilter, type Position } from '#ports';
+import { FilterSet, type LogEntry, type LogFilter, matchesFilter, type Position } from '#ports';
 import {
   append,
   type EngineUnderTest,
@@ -57,10 +57,8 @@ export function messageLogContract(engines: EngineUnderTest): void {
       told,
       Array.from({ length: 200 }, (_, i) => i),
     );
-    assert.deepEqual(
-      positions,
-      positions.toSorted((a, b) => a - b),
-    );
+    const sorted = positions.toSorted((a, b) => a - b);
+    assert.deepEqual(positions, sorted);
   });
 
   test(named('[ML3] what cannot be made durable is refused and never read'), async (t) => {
@@ -195,7 +193,10 @@ export function messageLogContract(engines: EngineUnderTest): void {
       .map(([levels, hash]) => [...levels, ...(hash ? ['#'] : [])].join('/'))
       .filter((one) => one !== '');
     const place = fc.nat({ max: entries.length - 1 });
-    const wanted = fc.array(fc.tuple(filter, place), { minLength: 1, maxLength: 5 });
+    const wanted = fc.oneof(
+      fc.array(fc.tuple(filter, place), { minLength: 1, maxLength: 5 }),
+      fc.array(fc.tuple(filter, place), { minLength: 10, maxLength: 300, size: 'max' }),
+    );
     const holds = async (): Promise<void> => {
       const check = async (
         chosen: [string, number][],
@@ -226,6 +227,26 @@ export function messageLogContract(engines: EngineUnderTest): void {
     if (reopen === undefined) return;
     log = (await reopen()).log.instance('i');
     await holds();
+  });
+
+  test(named('[ML4] [ML5] a thousand filters, few of which match anything'), async (t) => {
+    const { engine, reopen } = await engines.open(t);
+    const told: Promise<Position>[] = [];
+    for (let i = 0; i < 4000; i++) {
+      const topic = i % 97 > 0 ? `other/${i % 50}` : `${i % 2 > 0 ? 'one' : 'all'}/${i % 500}`;
+      told.push(append(engine.log.instance('i'), messageOf(topic, 'x'.repeat(200))));
+    }
+    const expected = (await Promise.all(told)).filter((_, i) => i % 97 === 0);
+    const filters = Array.from({ length: 500 }, (_, i) => [`one/${i}`, `all/${i}/#`]).flat();
+    const holds = async ({ log }: typeof engine): Promise<void> => {
+      for (const countMax of [3, 1000]) {
+        const found = await readAll(log.instance('i'), filters, { countMax });
+        const positions = found.map(({ position }) => position);
+        assert.deepEqual(positions, expected);
+      }
+    };
+    await holds(engine);
+    if (reopen !== undefined) await holds(await reopen());
   });
 
   test(named('[ML8] a page holds countMax messages or stops at bytesMax'), async (t) => {
@@ -463,9 +484,9 @@ function page(
   filters: readonly string[],
   after: Position,
   countMax = 1000,
-): { filters: LogFilter[]; after: Position; countMax: number; bytesMax: number } {
+): { filters: FilterSet; after: Position; countMax: number; bytesMax: number } {
   return {
-    filters: filters.map((filter) => ({ filter, after: 0 })),
+    filters: new FilterSet(filters.map((filter) => ({ filter, after: 0 }))),
     after,
     countMax,
     bytesMax: 1_000_000,

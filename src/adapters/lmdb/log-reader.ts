@@ -2,11 +2,19 @@
  * Reads pages: by merging the entries of the wanted topics, or by walking along the journal.
  *
  * A topic costs a search in the index, a stretch of journal costs a look at every message in it:
- * the cheaper of both is taken. Work per call is bounded; a page may come back empty.
+ * the cheaper of both is taken. Where neither is cheap the journal is walked for a slice first,
+ * and the index asked only if nothing was found there. Work per call is bounded; a page may come
+ * back empty.
  */
-import { literalPrefix, type LogEntry, type LogPage, type LogRead, type Position } from '#ports';
+import {
+  type FilterSet,
+  type LogEntry,
+  type LogPage,
+  type LogRead,
+  NEVER,
+  type Position,
+} from '#ports';
 import { CursorHeap } from '../cursor-heap.ts';
-import { FilterSet, NEVER } from '../filter-set.ts';
 import { Page } from '../page.ts';
 import type { LmdbInstanceLog } from './instance-log.ts';
 import { JournalReader } from './journal-reader.ts';
@@ -17,7 +25,8 @@ import { TopicCursor, topicsInIndex } from './topic-index.ts';
 
 const BYTES_PER_TOPIC = 12 * 1024; // of journal are walked in the time a topic is searched
 const TOPICS_LISTED_MAX = 512;
-const TOPICS_NAMED_MAX = 20_000;
+const SEARCHES_MAX = 20_000;
+const SEARCHES_FEW = 128; // take no longer than a slice
 const POINTS_MAX = 256;
 const RECORDS_PER_LOOK = 64; // at the clock
 
@@ -25,40 +34,53 @@ export async function readPage(log: LmdbInstanceLog, request: LogRead): Promise<
   // Whoever reads page after page from the cache must not keep the event loop from turning.
   await new Promise(setImmediate);
   const end = log.end();
-  const after = Math.max(request.after, log.floor());
-  const filters = new FilterSet(request.filters, after);
+  const { filters } = request;
   const page = new Page(request);
-  const from = filters.lowest === NEVER ? end : filters.lowest;
-  let next: Position;
-  if (from >= end) {
-    next = Math.max(request.after, end);
-  } else {
-    const topics = wantedTopics(log, filters, from);
-    next =
-      topics === undefined
-        ? await walk(log, filters, page, { from, end })
-        : await merge(log, topics, page, end);
+  const from = Math.max(request.after, log.floor(), filters.lowest);
+  const next = from >= end ? end : await fill(log, filters, page, { from, end });
+  const reached = Math.max(next, request.after);
+  return { entries: page.entries, next: reached, complete: reached >= log.end() };
+}
+
+interface Stretch {
+  readonly from: Position;
+  readonly end: Position;
+}
+
+/** Answers up to where it looked. */
+async function fill(
+  log: LmdbInstanceLog,
+  filters: FilterSet,
+  page: Page,
+  { from, end }: Stretch,
+): Promise<Position> {
+  let next = from;
+  if (filters.exact.size + filters.prefixes.length > SEARCHES_FEW) {
+    // Who asks for much mostly finds some of it nearby.
+    next = await walk(log, filters, page, { from, end });
+    if (page.entries.length > 0 || next >= end) return next;
+    await new Promise(setImmediate);
   }
-  next = Math.max(next, request.after);
-  return { entries: page.entries, next, complete: next >= log.end() };
+  const topics = await wantedTopics(log, filters, next);
+  if (topics === undefined) return walk(log, filters, page, { from: next, end });
+  return merge(log, topics, page, { from: next, end });
 }
 
 /** The topics to merge, each with the position it counts after; `undefined`: walk instead. */
-function wantedTopics(
+async function wantedTopics(
   log: LmdbInstanceLog,
   filters: FilterSet,
   from: Position,
-): Map<string, Position> | undefined {
-  const { segments, databases } = log.shared;
+): Promise<ReadonlyMap<string, Position> | undefined> {
+  const { clock, limits, segments, databases } = log.shared;
+  const { exact, prefixes } = filters;
   const worth = distance(log, from) / BYTES_PER_TOPIC;
-  if (filters.exact.size > Math.min(worth, TOPICS_NAMED_MAX)) return undefined;
-  const topics = new Map(filters.exact);
-  if (filters.wildcards.length === 0) return topics;
-  if (segments.list.length === 0) return topics;
+  if (exact.size + prefixes.length > Math.min(worth, SEARCHES_MAX)) return undefined;
+  if (prefixes.length === 0 || segments.list.length === 0) return exact;
+  const topics = new Map(exact);
   const countMax = Math.min(worth, TOPICS_LISTED_MAX);
-  for (let i = 0; i < filters.wildcards.length; i++) {
-    const { filter } = filters.wildcards[i]!;
-    const prefix = literalPrefix(filter);
+  let sliceMs = clock.monotonicMs();
+  for (const prefix of prefixes) {
     const known = log.topicsInMemory(prefix);
     if (known.length > countMax) return undefined;
     const stored = topicsInIndex(databases.index, log.number, prefix, countMax);
@@ -69,7 +91,10 @@ function wantedTopics(
         if (after !== NEVER) topics.set(topic, after);
       }
     }
-    if (topics.size > countMax) return undefined;
+    if (topics.size - exact.size > countMax) return undefined;
+    if (clock.monotonicMs() - sliceMs < limits.sliceMs) continue;
+    await new Promise(setImmediate);
+    sliceMs = clock.monotonicMs();
   }
   return topics;
 }
@@ -88,13 +113,13 @@ async function merge(
   log: LmdbInstanceLog,
   topics: ReadonlyMap<string, Position>,
   page: Page,
-  end: Position,
+  { from, end }: Stretch,
 ): Promise<Position> {
   const { clock, limits, segments, cache, databases } = log.shared;
   const heap = new CursorHeap<TopicCursor>();
   let sliceMs = clock.monotonicMs();
   for (const [topic, after] of topics) {
-    const cursor = new TopicCursor(log, databases.index, topic, Math.max(after, log.floor()));
+    const cursor = new TopicCursor(log, databases.index, topic, Math.max(after, from));
     if (cursor.advance()) heap.add(cursor);
     if (clock.monotonicMs() - sliceMs < limits.sliceMs) continue;
     await new Promise(setImmediate);
@@ -129,7 +154,7 @@ async function walk(
   log: LmdbInstanceLog,
   filters: FilterSet,
   page: Page,
-  range: { readonly from: Position; readonly end: Position },
+  range: Stretch,
 ): Promise<Position> {
   const { clock, limits, segments, cache } = log.shared;
   const reader = new JournalReader(segments, cache);
