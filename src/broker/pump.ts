@@ -14,6 +14,9 @@ import type { Delivery } from './subscription.ts';
 const NO_BYTES: Buffer = Buffer.alloc(0);
 const PAGE_COUNT_MAX = 256;
 const PAGE_BYTES_MAX = 512 * 1024;
+/** A page is handed over in slices: a message that matches thousands of filters takes long. */
+const SLICE_MS = 3;
+const ENTRIES_PER_LOOK = 8; // at the clock
 
 export function pump(session: Session): void {
   const { connection } = session;
@@ -93,14 +96,17 @@ function readOn(session: Session, connection: Connection): void {
 function handPage(session: Session, catchUp: CatchUp, page: LogPage, from: number): void {
   const { broker } = session.space;
   const nowMs = broker.clock.nowMs();
+  const untilMs = broker.clock.monotonicMs() + SLICE_MS;
   let topic = '';
   let topicBytes = NO_BYTES;
   for (let at = from; at < page.entries.length; at++) {
     const entry = page.entries[at]!;
     // Others may have used up the window since the page was asked for.
-    if (!session.windowOpen) {
+    const late = at % ENTRIES_PER_LOOK === 0 && broker.clock.monotonicMs() > untilMs;
+    if (late || !session.windowOpen) {
       broker.catchUps.keep(catchUp, page, at);
       broker.turn.schedule();
+      if (late) setImmediate(pump, session);
       return;
     }
     if (entry.position > session.readsUntil) break;

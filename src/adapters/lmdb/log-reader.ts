@@ -16,7 +16,7 @@ import {
 } from '#ports';
 import { CursorHeap } from '../cursor-heap.ts';
 import { Page } from '../page.ts';
-import type { LmdbInstanceLog } from './instance-log.ts';
+import type { LmdbInstanceLog, LogShared } from './instance-log.ts';
 import { JournalReader } from './journal-reader.ts';
 import { JournalScan, placeAfter } from './journal-scan.ts';
 import { KIND_MESSAGE } from './record.ts';
@@ -72,31 +72,49 @@ async function wantedTopics(
   filters: FilterSet,
   from: Position,
 ): Promise<ReadonlyMap<string, Position> | undefined> {
-  const { clock, limits, segments, databases } = log.shared;
+  const { segments, databases } = log.shared;
   const { exact, prefixes } = filters;
   const worth = distance(log, from) / BYTES_PER_TOPIC;
   if (exact.size + prefixes.length > Math.min(worth, SEARCHES_MAX)) return undefined;
   if (prefixes.length === 0 || segments.list.length === 0) return exact;
   const topics = new Map(exact);
   const countMax = Math.min(worth, TOPICS_LISTED_MAX);
-  let sliceMs = clock.monotonicMs();
+  const slice = new Slice(log.shared);
   for (const prefix of prefixes) {
     const known = log.topicsInMemory(prefix);
     if (known.length > countMax) return undefined;
     const stored = topicsInIndex(databases.index, log.number, prefix, countMax);
     if (stored === undefined) return undefined;
-    for (const list of [known, stored]) {
-      for (const topic of list) {
-        const after = filters.afterOf(topic);
-        if (after !== NEVER) topics.set(topic, after);
-      }
+    for (const topic of new Set([...known, ...stored])) {
+      const after = filters.afterOf(topic);
+      if (after !== NEVER) topics.set(topic, after);
+      if (slice.isOver) await slice.giveWay();
     }
     if (topics.size - exact.size > countMax) return undefined;
-    if (clock.monotonicMs() - sliceMs < limits.sliceMs) continue;
-    await new Promise(setImmediate);
-    sliceMs = clock.monotonicMs();
+    if (slice.isOver) await slice.giveWay();
   }
   return topics;
+}
+
+/** Work that gives way to others once it has had the loop for a slice of time. */
+class Slice {
+  readonly #shared: LogShared;
+  #startMs: number;
+
+  constructor(shared: LogShared) {
+    this.#shared = shared;
+    this.#startMs = shared.clock.monotonicMs();
+  }
+
+  get isOver(): boolean {
+    const { clock, limits } = this.#shared;
+    return clock.monotonicMs() - this.#startMs >= limits.sliceMs;
+  }
+
+  async giveWay(): Promise<void> {
+    await new Promise(setImmediate);
+    this.#startMs = this.#shared.clock.monotonicMs();
+  }
 }
 
 /** Bytes of journal after `from`. */
@@ -115,15 +133,13 @@ async function merge(
   page: Page,
   { from, end }: Stretch,
 ): Promise<Position> {
-  const { clock, limits, segments, cache, databases } = log.shared;
+  const { segments, cache, databases } = log.shared;
   const heap = new CursorHeap<TopicCursor>();
-  let sliceMs = clock.monotonicMs();
+  const slice = new Slice(log.shared);
   for (const [topic, after] of topics) {
     const cursor = new TopicCursor(log, databases.index, topic, Math.max(after, from));
     if (cursor.advance()) heap.add(cursor);
-    if (clock.monotonicMs() - sliceMs < limits.sliceMs) continue;
-    await new Promise(setImmediate);
-    sliceMs = clock.monotonicMs();
+    if (slice.isOver) await slice.giveWay();
   }
   const reader = new JournalReader(segments, cache);
   while (!addCached(log, heap, reader, page, end)) await reader.load(false);
@@ -156,15 +172,17 @@ async function walk(
   page: Page,
   range: Stretch,
 ): Promise<Position> {
-  const { clock, limits, segments, cache } = log.shared;
+  const { segments, cache } = log.shared;
+  const slice = new Slice(log.shared);
   const reader = new JournalReader(segments, cache);
   const start = log.points.get(range.from) ?? placeAfter(segments, range.from);
   const scan = new JournalScan(segments, reader, start);
   const judged = new Map<string, Position>();
-  const untilMs = clock.monotonicMs() + limits.sliceMs;
   let next = range.from;
+  let judges = false; // which may take a while
   for (let looked = 1; ; looked++) {
-    const late = looked % RECORDS_PER_LOOK === 0 && clock.monotonicMs() > untilMs;
+    const late = (judges || looked % RECORDS_PER_LOOK === 0) && slice.isOver;
+    judges = false;
     if (page.full || late) {
       keepPoint(log, next, scan);
       return next;
@@ -187,6 +205,7 @@ async function walk(
     if (after === undefined) {
       after = filters.afterOf(topic);
       judged.set(topic, after);
+      judges = true;
     }
     if (position <= after || position <= log.floor()) continue;
     page.add(reader.message(topic), reader.size);
