@@ -40,23 +40,15 @@ export class FilterNode<T> {
     return node;
   }
 
-  get #isEmpty(): boolean {
-    return this.value === undefined && this.#only === undefined && this.#children === undefined;
-  }
-
-  #remove(child: FilterNode<T>): void {
-    if (this.#only === child) this.#only = undefined;
-    else this.#children?.delete(child.#level);
-    if (this.#children?.size === 0) this.#children = undefined;
-  }
-
   /** Removes `leaf` and what leads to it, as far as it holds no value and leads nowhere else. */
   static prune<T>(leaf: FilterNode<T>): void {
     let node = leaf;
-    while (node.#isEmpty) {
+    while (node.value === undefined && node.#only === undefined && node.#children === undefined) {
       const parent = node.#parent;
       if (parent === undefined) return;
-      parent.#remove(node);
+      if (parent.#only === node) parent.#only = undefined;
+      else parent.#children?.delete(node.#level);
+      if (parent.#children?.size === 0) parent.#children = undefined;
       node = parent;
     }
   }
