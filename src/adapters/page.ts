@@ -1,5 +1,5 @@
 /**
- * A page of messages being filled, and when it is full [ML8].
+ * A page of messages being filled, and when it is full [ML8]; what bounds a page of rows [ST6].
  *
  * @hot
  */
@@ -28,6 +28,10 @@ export class Page {
     this.#bytesRoom -= bytes;
   }
 }
+
+/** A page of rows ends at so many, or with the row that takes it to so many bytes [ST6]. */
+export const PAGE_ROWS = 100;
+export const PAGE_ROW_BYTES: number = 256 * 1024;
 
 /** An owned copy [ML13]: a view would keep a whole block alive for ten bytes. */
 export function own(bytes: Uint8Array): Uint8Array {

@@ -24,6 +24,8 @@ import { OutboxTotal } from './outbox.ts';
 import { Publication } from './publication.ts';
 import { pump } from './pump.ts';
 import { receive } from './receive.ts';
+import { RetainedReads } from './retained-reads.ts';
+import { RetainedSweep } from './retained-sweep.ts';
 import { Session } from './session.ts';
 import { SessionDirectory } from './session-directory.ts';
 import { SessionStore } from './session-store.ts';
@@ -31,6 +33,7 @@ import type { SharedGroup } from './shared-group.ts';
 import { publishMetrics } from './sys-topics.ts';
 import type { Doorkeeper, Endpoint, Transport } from './transport.ts';
 import { Turn } from './turn.ts';
+import { Waiters } from './waiters.ts';
 import { Wills } from './wills.ts';
 
 export interface BrokerOptions {
@@ -48,7 +51,10 @@ export interface BrokerOptions {
 }
 
 const COMMIT_LOOK_MS = 10;
+/** Of a DISCONNECT that says no more than a reason code. */
+const DISCONNECT_BYTES = 4;
 const SYS_PERIOD_MS = 10_000;
+const RETAINED_SWEEP_MS = 1000;
 
 /** Opens the broker over its store: reads what survived, and is then ready to accept. */
 export async function openBroker(options: BrokerOptions): Promise<Broker> {
@@ -79,6 +85,7 @@ export class Broker implements Doorkeeper {
   readonly admission: Admission;
   readonly cursors: CursorWriter;
   readonly catchUps: CatchUps;
+  readonly retainedReads: RetainedReads;
   /** The message coming in. */
   readonly publication: Publication = new Publication();
   /** A message kept, logged or retained, on its way out. */
@@ -114,12 +121,15 @@ export class Broker implements Doorkeeper {
     this.wheel = new TimerWheel(this.clock);
     this.cursors = new CursorWriter(this);
     this.catchUps = new CatchUps(this);
+    this.retainedReads = new RetainedReads(this.clock, this.limits.retainedReadsMax);
     this.turn = new Turn(() => this.#beforeFlush());
     this.sessions = new SessionStore(this.engine.store);
     this.directory = new SessionDirectory(this);
     this.wills = new Wills(this);
     this.admission = new Admission(this);
+    const sweep = new RetainedSweep(this);
     this.#stopTimers.push(
+      this.clock.every(RETAINED_SWEEP_MS, () => void sweep.step()),
       this.clock.every(SYS_PERIOD_MS, () => publishMetrics(this)),
       this.clock.every(1000, () => this.cursors.writeDirty()),
       this.catchUps.start(),
@@ -238,8 +248,12 @@ export class Broker implements Doorkeeper {
     this.turn.schedule();
   }
 
-  /** Closes without a word when the turn is over. */
-  abandonSoon(connection: Connection): void {
+  /** What must be said is more than the client takes: that is said, or nothing. */
+  unsendable(connection: Connection, bytes: number): void {
+    if (bytes > DISCONNECT_BYTES && connection.version5) {
+      this.disconnectSoon(connection, 'packetTooLarge', 'the answer is more than the client takes');
+      return;
+    }
     this.#later.push(() => connection.abandon());
     this.turn.schedule();
   }
@@ -266,17 +280,8 @@ export class Broker implements Doorkeeper {
     const since = slowest.stuckSinceMs;
     const waitMs = this.limits.stallMs - (this.clock.monotonicMs() - since);
     if (since > 0 && waitMs <= 0) return; // whoever takes nothing holds up nobody
-    this.metrics.publishersPaused++;
-    connection.waiters ??= [];
-    connection.waiters.push(publisher);
-    publisher.block(Block.subscribers);
-    this.watchStall(connection);
-  }
-
-  watchStall(connection: Connection): void {
-    if (connection.stallTimer) return;
-    connection.stallTimer = true;
-    this.clock.after(this.limits.stallMs, () => connection.checkStall());
+    connection.waiters ??= new Waiters(connection);
+    connection.waiters.add(publisher);
   }
 
   waitForCommit(connection: Connection): void {

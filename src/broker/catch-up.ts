@@ -45,22 +45,22 @@ export class CatchUp {
     const filters: LoggedFilter[] = [];
     let settledAt: Position = 0;
     for (const subscription of session.subscriptions.values()) {
-      const { filter, since, share } = subscription;
+      const { filter, since, share, earlier } = subscription;
       if (share !== undefined) continue;
-      if (since > settledAt) settledAt = since;
-      filters.push({
-        filter,
-        after: isLogged(session, subscription) ? since : NEVER,
-        subscription,
-      });
+      settledAt = Math.max(settledAt, since, earlier?.until ?? 0);
+      filters.push({ filter, after: askedAfter(session, subscription), subscription });
     }
     this.filters = new FilterSet(filters);
     this.settledAt = settledAt;
   }
 }
 
-function isLogged(session: Session, { qos, text }: Subscription): boolean {
-  return qos > 0 && (session.durable || isMailbox(text));
+/** What is still owed of an earlier grant is asked for as well. */
+function askedAfter(session: Session, { text, qos, since, earlier }: Subscription): Position {
+  if (!session.durable && !isMailbox(text)) return NEVER; // comes live
+  const after = qos > 0 ? since : NEVER;
+  if (earlier === undefined || earlier.until <= session.next) return after;
+  return Math.min(after, earlier.since);
 }
 
 export class CatchUps {

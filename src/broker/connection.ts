@@ -20,6 +20,7 @@ import type { AliasesIn, AliasesOut } from './topic-aliases.ts';
 import type { TopicEntry } from './topic-cache.ts';
 import type { Endpoint, Transport } from './transport.ts';
 import type { Flushable } from './turn.ts';
+import type { Waiters } from './waiters.ts';
 import type { StoredWill } from './wills.ts';
 
 export const ConnectionState = { fresh: 0, connecting: 1, open: 2, closed: 3 } as const;
@@ -29,6 +30,8 @@ export type ConnectionState = 0 | 1 | 2 | 3;
 export const Block = { connecting: 1, subscribers: 2, commit: 4, turn: 8, output: 16 } as const;
 
 const NO_PACKET = -1;
+/** So much of an unfinished packet is a sign of life; a byte now and then is none. */
+const LIVELY_BYTES = 256;
 
 export class Connection extends Timer implements Endpoint, Flushable {
   readonly broker: Broker;
@@ -66,14 +69,17 @@ export class Connection extends Timer implements Endpoint, Flushable {
   disconnected: (() => void) | undefined = undefined;
   listed = false;
   probeSeen = 0;
-  /** Publishers whose input waits for this connection to take what it is owed. */
-  waiters: Connection[] | undefined = undefined;
-  stallTimer = false;
+  /** Publishers whose input waits for this connection; made when the first one does. */
+  waiters: Waiters | undefined = undefined;
+  /** Since when it waits itself. */
+  waitsSinceMs = 0;
   /** Since when the socket has taken nothing; 0: it takes what it gets. */
   blockedSinceMs = 0;
   #outbox: Outbox;
   #blocked = 0;
   #paused = false;
+  /** The transport is gone, and not all it brought is handled. */
+  #cut = false;
   #lastTick = 0;
   #partial: PartialPacket | undefined = undefined;
   #held: Buffer[] | undefined = undefined;
@@ -93,6 +99,8 @@ export class Connection extends Timer implements Endpoint, Flushable {
   data(chunk: Buffer): void {
     if (this.state === ConnectionState.closed) return;
     this.broker.metrics.bytesReceived += chunk.length;
+    // A large packet may take longer to come than the client may be silent [MQTT-3.1.2-22].
+    if (chunk.length >= LIVELY_BYTES) this.#lastTick = this.broker.wheel.tick;
     if (this.#blocked !== 0) {
       (this.#held ??= []).push(chunk);
       if (!this.#paused) {
@@ -117,6 +125,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
   unblock(reason: number): void {
     if ((this.#blocked & reason) === 0) return;
     this.#blocked &= ~reason;
+    this.#lastTick = this.broker.wheel.tick; // while it was not read from it could not be heard
     if (this.#blocked !== 0 || this.state === ConnectionState.closed) return;
     this.broker.work = 0;
     let packets = 0;
@@ -129,7 +138,9 @@ export class Connection extends Timer implements Endpoint, Flushable {
       packets += this.#handle(chunk, offset);
     }
     this.broker.turn.readHandled(packets);
-    if (this.#blocked !== 0 || this.gone || !this.#paused) return;
+    if (this.#blocked !== 0 || this.gone) return;
+    if (this.#cut) return this.abandon();
+    if (!this.#paused) return;
     this.#paused = false;
     this.transport.resume();
   }
@@ -187,8 +198,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
       broker.metrics.packetsReceived++;
       broker.receive(this, chunk, at, bodyStart, end);
       if (this.gone) return packets;
-      // A client that does not read its answers is not read from either.
-      if (this.#outbox.bytes >= broker.limits.outboxBytesMax) this.block(Block.output);
+      if (this.#overdrawn && !this.#cut) this.block(Block.output);
       at = end;
     }
     if (packets > 0) {
@@ -323,7 +333,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
   appendPacket(packet: Buffer): void {
     if (packet.length > this.packetBytesMax) {
       // Not even its shortest form fits what the client takes [MQTT-3.1.2-24].
-      this.broker.abandonSoon(this);
+      this.broker.unsendable(this, packet.length);
       return;
     }
     this.append(packet, 0, packet.length);
@@ -334,6 +344,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
   }
 
   flush(): void {
+    if (this.#cut) return this.#outbox.clear();
     const before = this.congested;
     this.#outbox.flush(this.transport);
     // Taken at once, so no `drained` will tell those who wait for room.
@@ -347,17 +358,27 @@ export class Connection extends Timer implements Endpoint, Flushable {
     this.blockedSinceMs = 0;
     if (this.gone) return;
     this.flush();
+    if (!this.#overdrawn) this.unblock(Block.output);
     if (!this.congested) this.goOn();
   }
 
   /** There is room again: for the publishers that wait, and for what the session is owed. */
   goOn(): void {
     if (this.gone) return;
-    if ((this.#blocked & Block.output) !== 0) this.#lastTick = this.broker.wheel.tick;
     this.unblock(Block.output);
-    this.wakeWaiters();
+    if ((this.session?.pendingCount ?? 0) === 0) this.waiters?.caughtUp();
+    else this.waiters?.wake();
     this.session?.readHandled();
     this.broker.turn.schedule();
+  }
+
+  /**
+   * It does not read its answers, so it is not read from either. Deliveries at QoS 0 end at the
+   * bound below this one: what comes on top is its own doing.
+   */
+  get #overdrawn(): boolean {
+    const { outboxBytesMax, outboxBytesHigh } = this.broker.limits;
+    return this.#outbox.bytes >= outboxBytesMax + outboxBytesHigh;
   }
 
   /** Behind by more than it should be. */
@@ -371,34 +392,6 @@ export class Connection extends Timer implements Endpoint, Flushable {
     const bytes = this.#outbox.bytes;
     if (bytes < limits.outboxBytesHigh) return false;
     return bytes >= limits.outboxBytesMax || outboxTotal.bytes >= limits.outboxTotalBytesMax;
-  }
-
-  /** Lets waiting publishers go on, first come first served, until this is behind again. */
-  wakeWaiters(): void {
-    const { waiters } = this;
-    if (waiters === undefined) return;
-    this.waiters = undefined;
-    let woken = 0;
-    while (woken < waiters.length && (woken === 0 || this.gone || !this.congested)) {
-      waiters[woken++]!.unblock(Block.subscribers);
-    }
-    if (woken === waiters.length) return;
-    const rest = waiters.slice(woken);
-    this.waiters = this.waiters === undefined ? rest : rest.concat(this.waiters);
-  }
-
-  /** Publishers have waited for long: those of a client that takes nothing wait no longer. */
-  checkStall(): void {
-    this.stallTimer = false;
-    const { waiters, broker } = this;
-    if (waiters === undefined) return;
-    const since = this.session?.stuckSinceMs ?? 0;
-    if (since > 0 && broker.clock.monotonicMs() - since < broker.limits.stallMs) {
-      broker.watchStall(this);
-      return;
-    }
-    this.waiters = undefined;
-    for (let i = 0; i < waiters.length; i++) waiters[i]!.unblock(Block.subscribers);
   }
 
   /** Acknowledges a publish, behind those that still wait. */
@@ -470,6 +463,11 @@ export class Connection extends Timer implements Endpoint, Flushable {
   }
 
   closed(): void {
+    if (!this.gone && this.#held !== undefined) {
+      this.#cut = true; // what came before the end counts: a DISCONNECT may be in it
+      this.unblock(Block.output); // nobody reads it any more
+      return;
+    }
     if (!this.gone) {
       this.#release();
       this.#outbox.clear();
@@ -482,8 +480,9 @@ export class Connection extends Timer implements Endpoint, Flushable {
     this.broker.wheel.cancel(this);
     this.#dropPartial();
     this.#held = undefined;
-    this.wakeWaiters();
+    this.waiters?.wake();
     this.broker.connectionClosing(this);
+    if (this.#cut) this.broker.connectionGone(this);
   }
 
   /** What a Fault says, or that the bug is ours. */

@@ -15,12 +15,15 @@ import { send } from './delivery.ts';
 import type { Session, UnsentDelivery } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 
-/** Cursors written in one go before others get their turn. */
-const SLICE = 10_000;
+/** So long cursors are written before others get their turn; looked at now and then. */
+const SLICE_MS = 3;
+const LOOK_EVERY = 8;
 
 export class CursorWriter {
   readonly #broker: Broker;
-  readonly #dirty = new Set<Session>();
+  #dirty = new Set<Session>();
+  /** Those of the last look that are still to be written. */
+  #due = new Set<Session>();
   readonly #dirtyGroups = new Set<SharedGroup>();
   #urgent: Session[] = [];
   readonly #urgentGroups = new Set<SharedGroup>();
@@ -52,21 +55,32 @@ export class CursorWriter {
   forget(session: Session): void {
     session.dirty = false;
     this.#dirty.delete(session);
+    this.#due.delete(session);
   }
 
-  /** Writes what has changed, a bounded number at a time. */
+  /** Writes what has changed since the last time. */
   writeDirty(): void {
-    let count = 0;
-    for (const session of this.#dirty) {
-      if (count++ === SLICE) break;
-      this.forget(session);
-      this.#broker.sessions.writeCursor(session);
-    }
     for (const group of this.#dirtyGroups) {
       if (!group.empty) this.#broker.sessions.writeGroup(group);
     }
     this.#dirtyGroups.clear();
+    if (this.#due.size > 0) return; // the last time is not over
+    [this.#due, this.#dirty] = [this.#dirty, this.#due];
+    this.#writeDue();
   }
+
+  /** A slice at a time, so that others get their turn. */
+  readonly #writeDue = (): void => {
+    const { clock, sessions } = this.#broker;
+    const untilMs = clock.monotonicMs() + SLICE_MS;
+    let count = 0;
+    for (const session of this.#due) {
+      this.forget(session);
+      sessions.writeCursor(session);
+      if (++count % LOOK_EVERY === 0 && clock.monotonicMs() > untilMs) break;
+    }
+    if (this.#due.size > 0) setImmediate(this.#writeDue);
+  };
 
   /** Writes what packets wait for; they leave with the commit. */
   writeUrgent(): void {

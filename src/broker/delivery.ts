@@ -19,6 +19,7 @@ import { AliasesOut } from './topic-aliases.ts';
 
 const NO_BYTES = Buffer.alloc(0);
 const TOPIC_ALIAS = 0x23;
+const ALIAS_BYTES = 3;
 
 /** The QoS a message has for a subscriber [MQTT-3.8.4-8]. */
 export function effectiveQos(published: Qos, granted: Qos): Qos {
@@ -199,10 +200,13 @@ function sendAliased(
   const topic = publication.shownTopic ?? publication.topic;
   let alias = aliases.get(topic);
   let { topicBytes } = publication;
-  if (alias !== undefined) topicBytes = NO_BYTES;
-  else {
+  const { packetBytesMax, aliasOutMax } = connection;
+  const extraSize = delivery.identifiers.length + ALIAS_BYTES;
+  if (alias !== undefined) {
+    topicBytes = NO_BYTES;
+  } else if (publication.sizeWith(packetId !== 0, topicBytes.length, extraSize) <= packetBytesMax) {
     const { topicAliasBytesMax } = connection.broker.limits;
-    alias = aliases.give(topic, topicBytes.length, connection.aliasOutMax, topicAliasBytesMax);
+    alias = aliases.give(topic, topicBytes.length, aliasOutMax, topicAliasBytesMax);
   }
   let extra: Uint8Array = delivery.identifiers;
   if (alias !== undefined) {
@@ -219,13 +223,25 @@ export function fits(
   withId: boolean,
 ): boolean {
   if (connection.packetBytesMax === Number.POSITIVE_INFINITY) return true;
-  const extra = delivery.identifiers.length + (connection.aliasOutMax > 0 ? 3 : 0);
   const size = connection.version5
-    ? publication.sizeWith(withId, publication.topicBytes.length, extra)
+    ? sizeInV5(connection, delivery, publication, withId)
     : publication.frameSize(layoutOf(false, withId));
   if (size <= connection.packetBytesMax) return true;
   connection.broker.metrics.droppedPacketTooLarge++;
   return false;
+}
+
+/** A new alias is sent only where it fits as well, so it makes no packet too large. */
+function sizeInV5(
+  connection: Connection,
+  { identifiers }: Delivery,
+  publication: Publication,
+  withId: boolean,
+): number {
+  const known =
+    connection.aliasesOut?.get(publication.shownTopic ?? publication.topic) !== undefined;
+  const topicSize = known ? 0 : publication.topicBytes.length;
+  return publication.sizeWith(withId, topicSize, identifiers.length + (known ? ALIAS_BYTES : 0));
 }
 
 function leaseOf(group: SharedGroup, position: Position, publication: Publication): Lease {

@@ -90,7 +90,9 @@ export class Inflight {
     const open: { id: number; state: State; position: Position }[] = [];
     const states = this.#states;
     const last = this.#lastId;
-    for (let slot = 0; slot < states.length; slot++) {
+    // From behind the last one on, so that sorting finds them in order already, or nearly.
+    for (let i = 1; i <= states.length; i++) {
+      const slot = (last + i) & (states.length - 1);
       const state = states[slot] as State;
       if (state === InflightState.free) continue;
       open.push({ id: this.#ids[slot]!, state, position: this.#positions[slot]! });

@@ -95,7 +95,7 @@ export class InstanceSpace {
       const { session } = delivery!;
       if (message.publisher === session.clientId) delivery = delivery!.toPublisher;
       if (delivery === undefined) continue; // [MQTT-3.8.3-3]
-      const qos = effectiveQos(message.qos, delivery.qos);
+      const qos = effectiveQos(message.qos, delivery.qosAt(position));
       if (qos === 0 || !session.durable || !session.live || position <= session.next) continue;
       const { connection } = session;
       if (connection === undefined) continue;
@@ -150,10 +150,9 @@ export class InstanceSpace {
       return;
     }
     const group = this.#group(subscription);
-    const durable = session.durable && subscription.qos > 0;
-    if (durable && group.durableCount++ === 0) group.begin(this.log.end());
+    if (session.durable && subscription.qos > 0) group.addDurable();
     group.join(subscription);
-    this.tree.change(subscription.filter, () => {});
+    this.groupChanged(group);
   }
 
   #change({ text, filter }: Subscription, change: (leaf: Leaf) => void): void {
@@ -169,7 +168,7 @@ export class InstanceSpace {
     const { group } = subscription;
     if (group === undefined) return;
     group.leave(subscription);
-    if (subscription.delivery.session.durable && subscription.qos > 0) group.durableCount--;
+    if (subscription.delivery.session.durable && subscription.qos > 0) group.countDurable(-1);
     this.#dropIfEmpty(group);
   }
 
@@ -184,9 +183,9 @@ export class InstanceSpace {
         });
       } else {
         const { group } = subscription;
-        group?.leave(subscription);
-        if (group !== undefined) this.tree.change(group.filter, () => {});
-        if (group !== undefined && !counts) this.#dropIfEmpty(group);
+        if (group === undefined) continue;
+        group.leave(subscription);
+        this.#dropIfEmpty(group);
       }
     }
   }
@@ -211,8 +210,7 @@ export class InstanceSpace {
         });
       } else {
         const group = this.#group(subscription);
-        group.durableCount += by;
-        this.tree.change(subscription.filter, () => {});
+        group.countDurable(by);
         this.#dropIfEmpty(group);
       }
     }
@@ -235,9 +233,14 @@ export class InstanceSpace {
     return group;
   }
 
+  /** Routes that name the group are worked out anew: it has other members, or another way. */
+  groupChanged(group: SharedGroup): void {
+    this.tree.change(group.filter, () => {});
+  }
+
   #dropIfEmpty(group: SharedGroup): void {
     if (!group.empty) {
-      this.tree.change(group.filter, () => {});
+      this.groupChanged(group);
       return;
     }
     this.groups.delete(group.key);

@@ -30,6 +30,7 @@ export interface Limits {
   readonly outboxTotalBytesMax: number;
   readonly commitBytesHigh: number;
   readonly stallMs: number;
+  readonly holdMs: number;
   readonly turnDeliveriesMax: number;
   readonly latenessMaxMs: number;
   readonly topicAliasMaximum: number;
@@ -39,6 +40,9 @@ export interface Limits {
   readonly filterLevelsPerSessionMax: number;
   readonly filterBytesPerSessionMax: number;
   readonly topicCacheCountMax: number;
+  readonly retainedReadsMax: number;
+  readonly retainedHeldBytesMax: number;
+  readonly retainedSweepRows: number;
   readonly sessionExpirySecondsMax: number;
   readonly validatePayloadFormat: boolean;
 }
@@ -62,6 +66,7 @@ export const DEFAULT_LIMITS: Limits = {
   outboxTotalBytesMax: 512 * 1024 * 1024,
   commitBytesHigh: 32 * 1024 * 1024,
   stallMs: 250,
+  holdMs: 1000,
   turnDeliveriesMax: 16_384,
   latenessMaxMs: 1000,
   topicAliasMaximum: 64,
@@ -71,6 +76,9 @@ export const DEFAULT_LIMITS: Limits = {
   filterLevelsPerSessionMax: 131_072,
   filterBytesPerSessionMax: 1024 * 1024,
   topicCacheCountMax: 65_536,
+  retainedReadsMax: 8,
+  retainedHeldBytesMax: 64 * 1024,
+  retainedSweepRows: 1000,
   sessionExpirySecondsMax: 0xffff_ffff,
   validatePayloadFormat: false,
 };
@@ -95,6 +103,7 @@ export const LIMITS: readonly LimitRow[] = [
   row('outboxTotalBytesMax', 'bytes, all connections', 'QoS 0 is dropped at outboxBytesHigh'),
   row('commitBytesHigh', 'bytes', 'publishers that need a commit are not read from'),
   row('stallMs', 'ms', 'a subscriber that took nothing for so long no longer holds publishers'),
+  row('holdMs', 'ms', 'nor does one that held a publisher for so long, until it has caught up'),
   row('turnDeliveriesMax', 'deliveries', "a connection's further input waits for the next turn"),
   row('latenessMaxMs', 'ms', 'CONNECT is refused with 0x89 (3.x: 3) while the loop is so late'),
   row('topicAliasMaximum', 'aliases a connection', 'a larger alias: DISCONNECT 0x94'),
@@ -108,6 +117,13 @@ export const LIMITS: readonly LimitRow[] = [
   row('filterLevelsPerSessionMax', 'levels of all filters', 'further ones: SUBACK 0x97 (0x80)'),
   row('filterBytesPerSessionMax', 'bytes of all filters', 'further ones: SUBACK 0x97 (0x80)'),
   row('topicCacheCountMax', 'topics an instance', 'the cache of matched topics is begun anew'),
+  row('retainedReadsMax', 'reads of retained messages', 'further sessions wait their turn'),
+  row(
+    'retainedHeldBytesMax',
+    'bytes a session',
+    'the rest of a page is read again when it is sent',
+  ),
+  row('retainedSweepRows', 'rows a second', 'expired retained messages beyond are found later'),
   row('sessionExpirySecondsMax', 's', 'a longer expiry is cut, and CONNACK says so'),
 ];
 

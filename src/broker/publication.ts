@@ -395,7 +395,8 @@ function withRemainingExpiry(properties: Buffer, remainingMs: number): Buffer {
   const at = findExpiry(properties);
   if (at < 0) return properties;
   const copy = Buffer.from(properties);
-  copy.writeUInt32BE(Math.max(0, Math.ceil(remainingMs / 1000)), at);
+  // Begun seconds count, but for the millisecond that an interval of 0 is given.
+  copy.writeUInt32BE(Math.max(0, Math.ceil((remainingMs - 1) / 1000)), at);
   return copy;
 }
 

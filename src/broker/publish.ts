@@ -195,11 +195,13 @@ function take(
   const { qos } = publication;
   const ackByte = qos === 1 ? PUBACK : PUBREC;
   if (qos === 2 && session.inbound?.has(packetId) === true) {
+    session.inboundBefore?.delete(packetId);
     connection.acknowledge(PUBREC, packetId, 0); // [MQTT-4.3.3-10]
     return;
   }
   if (qos > 0 && connection.version5) {
-    const open = connection.acks.pubackCount + (session.inbound?.size ?? 0);
+    const before = session.inboundBefore?.size ?? 0; // 4.9: each connection begins anew
+    const open = connection.acks.pubackCount + (session.inbound?.size ?? 0) - before;
     if (open >= broker.limits.receiveMaximum) {
       return broker.violated(connection, 'receiveMaximum', `${open + 1} publishes are open`);
     }

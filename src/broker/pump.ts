@@ -27,10 +27,7 @@ export function pump(session: Session): void {
   }
   pumpPending(session, connection);
   if (!session.live && !session.reading) readOn(session, connection);
-  const replays = session.replays;
-  if (replays !== undefined) {
-    for (const replay of replays.slice()) replay.pump();
-  }
+  session.replay?.pump();
   const groups = session.groups;
   if (groups !== undefined) {
     for (const group of groups.slice()) group.pump();
@@ -38,9 +35,9 @@ export function pump(session: Session): void {
   session.behind =
     session.pendingCount > 0 ||
     !session.live ||
-    session.replays !== undefined ||
+    session.replay !== undefined ||
     (session.groups?.some((group) => group.behind) ?? false);
-  if (session.pendingCount === 0 && !connection.congested) connection.wakeWaiters();
+  if (session.pendingCount === 0 && !connection.congested) connection.waiters?.caughtUp();
 }
 
 /** Falls back to the cursor: everything up to `before` was handed over. */

@@ -160,6 +160,7 @@ function receivePubcomp(connection: Connection, session: Session, id: number): v
 
 /** The publisher releases a packet id: from here on it means a new message [MQTT-4.3.3-12]. */
 function receivePubrel(connection: Connection, session: Session, id: number): void {
+  session.inboundBefore?.delete(id);
   if (session.inbound?.delete(id) !== true) {
     connection.acknowledge(PUBCOMP, id, connection.version5 ? PACKET_ID_NOT_FOUND : 0);
     return;

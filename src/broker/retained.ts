@@ -4,29 +4,51 @@
  * A row is `qos, accepted, expires, sizes, publisher, properties, payload`. A write is one row of
  * the same commit as its message; the empty payload removes it [MQTT-3.3.1-6].
  */
-import { literalPrefix, matchesFilter, type Settled, type Table } from '#ports';
+import type { Row, Settled, Table, Version } from '#ports';
 import type { Qos } from '#wire';
 import type { InstanceSpace } from './instance-space.ts';
 import { KeptMessage } from './kept-message.ts';
 import type { Publication } from './publication.ts';
+import { RecentTopics } from './recent-topics.ts';
+import type { RetainedFilters, RetainedRange } from './retained-filters.ts';
 import { RetainedSnapshots } from './retained-snapshots.ts';
 
-/** A replay under way hears which topics are written meanwhile. */
-export interface RetainedWatcher {
-  written(topic: string): void;
+export interface RetainedRow {
+  readonly message: KeptMessage;
+  readonly version: Version;
+}
+
+/** What one go of reading found. */
+export interface RetainedPiece {
+  /** All up to this topic was looked at before; `undefined`: it begins its range. */
+  readonly after: string | undefined;
+  readonly rows: readonly RetainedRow[];
+  readonly bytes: number;
+  /** Reading goes on behind this topic; `undefined`: the range ends here. */
+  readonly next: string | undefined;
+  /** When it was read, for `recent`. */
+  readonly mark: number;
 }
 
 const HEAD_BYTES = 23;
+/** Rows looked at in one go where nothing matches. */
+const GO_ROWS_MAX = 2_000;
+/** What more filters share is not likely to be asked for twice. */
+const SHARED_FILTERS_MAX = 16;
 
 export class RetainedMessages {
+  /** What was written last. */
+  readonly recent: RecentTopics = new RecentTopics();
   readonly #space: InstanceSpace;
   readonly #table: Table;
-  readonly #watchers = new Set<RetainedWatcher>();
-  readonly #snapshots: RetainedSnapshots;
+  readonly #snapshots = new RetainedSnapshots();
+  /** The sweep for expired messages has come so far; `undefined`: it begins anew. */
+  #sweptTo: string | undefined = undefined;
+  /** Something that expires was written since the sweep began, or met by it. */
+  #expiring = true;
 
   constructor(space: InstanceSpace) {
     this.#space = space;
-    this.#snapshots = new RetainedSnapshots(space.broker.clock);
     // A table an instance: with more in front, the longest topics would not fit a key.
     this.#table = space.broker.engine.store.table(`retained-${space.instance.id}`);
   }
@@ -34,46 +56,100 @@ export class RetainedMessages {
   write(publication: Publication, settled: Settled): void {
     this.#space.broker.metrics.messagesRetained++;
     this.#snapshots.changed();
-    for (const watcher of this.#watchers) watcher.written(publication.topic);
+    this.recent.add(publication.topic);
+    if (publication.expiresMs > 0) this.#expiring = true;
     const empty = publication.payloadSize === 0; // [MQTT-3.3.1-7]
     const value = empty ? undefined : encodeRetained(publication);
     this.#table.write(publication.topic, value, settled);
   }
 
+  /** What was written up to now has a version no larger than this, what comes later a larger. */
+  newest(): Version {
+    return this.#table.newest();
+  }
+
   /** The retained message of one topic. */
-  async get(topic: string): Promise<KeptMessage | undefined> {
+  async get(topic: string): Promise<RetainedRow | undefined> {
     const row = await this.#table.get(topic);
-    return row === undefined ? undefined : decodeRetained(topic, row.value);
+    return row === undefined ? undefined : this.#alive(row);
   }
 
-  /** Pages of the retained messages that match. One may have expired since it was found. */
-  matching(filter: string): AsyncGenerator<readonly KeptMessage[]> {
-    return this.#snapshots.read(filter, () => this.#scan(filter));
+  /** The next messages behind `after` that one of the range's filters matches; perhaps none yet. */
+  async read(
+    filters: RetainedFilters,
+    range: RetainedRange,
+    after: string | undefined,
+  ): Promise<RetainedPiece> {
+    const shared = range.filters.length <= SHARED_FILTERS_MAX;
+    const key = shared ? `${range.filters.join('\u0000')}\u0000\u0000${after ?? ''}` : '';
+    const known = shared ? this.#snapshots.get(key) : undefined;
+    if (known !== undefined) return known;
+    const { piece, lookedAt } = await this.#scan(filters, range, after);
+    if (shared && piece.mark === this.recent.mark) this.#snapshots.add(key, piece, lookedAt);
+    return piece;
   }
 
-  async *#scan(filter: string): AsyncGenerator<readonly KeptMessage[]> {
-    const prefix = literalPrefix(filter);
-    const nowMs = this.#space.broker.clock.nowMs();
-    for await (const rows of this.#table.scan(prefix)) {
-      const page: KeptMessage[] = [];
-      for (const row of rows) {
-        const topic = row.key;
-        if (!matchesFilter(filter, topic)) continue;
-        const message = decodeRetained(topic, row.value);
-        if (message.expiresMs === 0 || message.expiresMs > nowMs) page.push(message);
-        else await this.#table.remove(row.key, row.version);
+  async #scan(
+    filters: RetainedFilters,
+    range: RetainedRange,
+    after: string | undefined,
+  ): Promise<{ readonly piece: RetainedPiece; readonly lookedAt: number }> {
+    let lookedAt = 0;
+    let seen = after;
+    let { mark } = this.recent;
+    for await (const page of this.#table.scan(range.prefix, after)) {
+      const rows: RetainedRow[] = [];
+      let bytes = 0;
+      for (const row of page) {
+        if (filters.matching(row.key).length === 0) continue;
+        const found = this.#alive(row);
+        if (found === undefined) continue;
+        rows.push(found);
+        bytes += found.message.bytes;
       }
-      if (page.length > 0) yield page;
+      lookedAt += page.length;
+      const next = page.at(-1)!.key;
+      const enough = rows.length > 0 || lookedAt >= GO_ROWS_MAX || this.#space.broker.closing;
+      if (enough) return { piece: { after: seen, rows, bytes, next, mark }, lookedAt };
+      seen = next;
+      mark = this.recent.mark;
     }
+    return { piece: { after: seen, rows: [], bytes: 0, next: undefined, mark }, lookedAt };
   }
 
-  watch(watcher: RetainedWatcher): void {
-    this.#watchers.add(watcher);
+  /** `undefined`: it has expired, and goes [MQTT-3.3.2-5]. */
+  #alive(row: Row): RetainedRow | undefined {
+    const expiresMs = expiryOf(row.value);
+    if (expiresMs === 0 || expiresMs > this.#space.broker.clock.nowMs()) {
+      return { message: decodeRetained(row.key, row.value), version: row.version };
+    }
+    // Nobody waits for that; where it is refused, whoever comes next tries again.
+    this.#table.remove(row.key, row.version).catch(() => {});
+    return undefined;
   }
 
-  unwatch(watcher: RetainedWatcher): void {
-    this.#watchers.delete(watcher);
+  /** Gives back the room of what has expired, a part of the table at a time; says how large. */
+  async sweep(rowsMax: number): Promise<number> {
+    if (this.#sweptTo === undefined) {
+      if (!this.#expiring) return 0;
+      this.#expiring = false;
+    }
+    let lookedAt = 0;
+    for await (const page of this.#table.scan('', this.#sweptTo)) {
+      for (const row of page) {
+        if (expiryOf(row.value) > 0 && this.#alive(row) !== undefined) this.#expiring = true;
+      }
+      lookedAt += page.length;
+      this.#sweptTo = page.at(-1)!.key;
+      if (lookedAt >= rowsMax || this.#space.broker.closing) return lookedAt;
+    }
+    this.#sweptTo = undefined;
+    return lookedAt;
   }
+}
+
+function expiryOf(value: Uint8Array): number {
+  return Buffer.from(value.buffer, value.byteOffset, value.byteLength).readDoubleBE(9);
 }
 
 /** What a row holds. */

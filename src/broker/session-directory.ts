@@ -11,6 +11,7 @@ import type { Connection } from './connection.ts';
 import { InflightState } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import { isMailbox, mailboxText, mayHaveMailbox } from './mailbox.ts';
+import { replayRetained } from './retained-replay.ts';
 import { Session } from './session.ts';
 import type { StoredSubscription } from './subscription.ts';
 import { EXPIRY_BUCKET_MS, expiryMs, type StoredIds, type StoredSession } from './session-store.ts';
@@ -89,19 +90,21 @@ export class SessionDirectory {
     if (stored !== undefined) {
       this.#clearExpiry(key, stored);
       for (const item of stored.subscriptions) space.subscribe(session, item);
+      session.absentUpTo = space.retained.newest();
       space.uncountOffline(stored.subscriptions); // after: a group of this one alone must not end
       wills.resumed(key);
       this.#broker.metrics.sessionsResumed++;
     }
     if (hasMailbox(session)) openMailbox(session, mail);
     session.connection = connection;
+    replayRetained(session);
     connection.session = session;
     space.online.set(claim.clientId, session);
     const will = connection.connect?.will;
     if (will !== undefined) wills.keep(connection, session, will);
-    if (stored !== undefined)
-      sessions.write(session, 0); // what it is owed is on disk already
-    else if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
+    // What was read of it may not be on disk yet. This row settles behind all of that, and the
+    // client is told nothing before.
+    if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
     return stored !== undefined;
   }
 
@@ -128,7 +131,7 @@ export class SessionDirectory {
     if (session === undefined || session.connection !== connection) return;
     const { sessions, cursors, clock, wills } = this.#broker;
     session.connection = undefined;
-    for (const replay of session.replays?.slice() ?? []) replay.end();
+    session.replay?.end();
     session.space.online.delete(session.clientId);
     cursors.forget(session);
     const stays = session.expirySeconds > 0;
@@ -295,10 +298,17 @@ export class SessionDirectory {
     if (cursor !== undefined) {
       session.inflight.lastId = cursor.lastId;
       session.resend = [...cursor.deliveries];
+      session.walk = cursor.walk;
+    }
+    for (const { text, owed } of stored.subscriptions) {
+      if (owed !== undefined) (session.owed ??= new Set()).add(text);
     }
     session.keepsIds = stored.keepsIds;
     const inbound = stored.keepsIds ? (await sessions.readIds(session.key)).inbound : [];
-    for (const id of inbound) (session.inbound ??= new Set()).add(id);
+    if (stored.keepsIds) {
+      session.inbound = new Set(inbound);
+      session.inboundBefore = new Set(inbound);
+    }
     if (stored.subscriptions.length === 0 && cursor === undefined) session.live = true;
   }
 

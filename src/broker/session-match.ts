@@ -1,7 +1,7 @@
 /** How one session gets a message that does not come by a route: from the log, or once more. */
 import { isMailbox, receiverOf } from './mailbox.ts';
 import type { Session } from './session.ts';
-import { type Delivery, mergeDeliveries, type Subscription } from './subscription.ts';
+import { type Delivery, deliveryAt, mergeDeliveries, type Subscription } from './subscription.ts';
 
 /** Like the merge of routes, for one session and a message from the log. */
 export function deliveryFor(
@@ -13,9 +13,11 @@ export function deliveryFor(
   const receiver = guard.compatible ? receiverOf(topic) : undefined;
   if (receiver !== undefined && receiver !== session.clientId) return undefined;
   const matching: Delivery[] = [];
-  const take = ({ text, share, since, delivery }: Subscription): void => {
-    if (share !== undefined || since >= position) return;
-    if (receiver === undefined || isMailbox(text)) matching.push(delivery);
+  const take = (subscription: Subscription): void => {
+    if (subscription.share !== undefined) return;
+    if (receiver !== undefined && !isMailbox(subscription.text)) return;
+    const delivery = deliveryAt(subscription, position);
+    if (delivery !== undefined) matching.push(delivery);
   };
   const exact = session.subscriptions.get(topic);
   if (exact !== undefined) take(exact);

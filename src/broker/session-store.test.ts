@@ -45,7 +45,19 @@ const anyDelivery = fc.record({
   ),
 });
 
-test('property: a cursor comes back with its position, its deliveries and their order', async () => {
+const anyWalk = fc.option(
+  fc.record(
+    {
+      number: fc.integer({ min: 1, max: 0xffff_ffff }),
+      topic: fc.constantFrom('', 'a/é', 'x'.repeat(65_535)),
+      filter: fc.constantFrom('', '#', '\u{1f600}/+'),
+    },
+    { noNullPrototype: true },
+  ),
+  { nil: undefined },
+);
+
+test('property: a cursor comes back with its position, its walk, its deliveries and their order', async () => {
   const store = openStore();
   let count = 0;
   await fc.assert(
@@ -53,11 +65,13 @@ test('property: a cursor comes back with its position, its deliveries and their 
       fc.array(anyDelivery, { maxLength: 12 }),
       fc.integer({ min: 1, max: 0xffff }),
       fc.maxSafeNat(),
-      async (deliveries, lastId, next) => {
+      anyWalk,
+      async (deliveries, lastId, next, walk) => {
         const session = createSession(`default/c${++count}`);
         session.live = false;
         session.next = next;
         session.inflight.lastId = lastId;
+        session.walk = walk;
         const expected = deliveries.map(({ state, position, topic }) => {
           const id = session.inflight.take(state, position);
           if (topic !== undefined) (session.retainedInflight ??= new Map()).set(id, topic);
@@ -71,6 +85,7 @@ test('property: a cursor comes back with its position, its deliveries and their 
           next,
           lastId: session.inflight.lastId,
           deliveries: expected,
+          walk,
         });
         const again = new Inflight();
         for (const { id, state, position } of read!.deliveries) again.restore(id, state, position);

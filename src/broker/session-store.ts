@@ -4,7 +4,7 @@
  * | table | key | row |
  * |---|---|---|
  * | `sessions` | session | subscriptions and expiry (JSON) |
- * | `cursors` | session | log position, and every delivery in flight |
+ * | `cursors` | session | log position, walk through the retained messages, all that is in flight |
  * | `inbound` | session, packet id | a QoS 2 publish received and not released |
  * | `retained-inflight` | session, packet id | a retained message on its way to the client |
  * | `wills` | session | the will of a connection, until it is sent or cancelled (JSON) |
@@ -15,13 +15,14 @@ import type { Position, Settled, Store, Table } from '#ports';
 import { InflightState, type State } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
 import { decodeRetained, encodeRetained } from './retained.ts';
+import type { RetainedWalk } from './retained-replay.ts';
 import type { Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 import type { StoredSubscription } from './subscription.ts';
 
 /** Expiries are found by their bucket, so that nothing of them is in memory. */
 export const EXPIRY_BUCKET_MS = 10_000;
-const NO_BYTES = Buffer.alloc(0);
+const NO_BYTES: Buffer = Buffer.alloc(0);
 export const NEVER_EXPIRES = 0xffff_ffff;
 
 export interface StoredSession {
@@ -47,6 +48,7 @@ export interface StoredCursor {
   readonly next: Position;
   readonly lastId: number;
   readonly deliveries: readonly StoredDelivery[];
+  readonly walk: RetainedWalk | undefined;
 }
 
 export interface StoredGroup {
@@ -85,8 +87,9 @@ export class SessionStore {
   write(session: Session, disconnectedMs: number, settled?: Settled): void {
     const subscriptions: StoredSubscription[] = [];
     for (const item of session.subscriptions.values()) {
-      const { text, qos, noLocal, retainAsPublished, identifier, since } = item;
-      subscriptions.push({ text, qos, noLocal, retainAsPublished, identifier, since });
+      const { text, qos, noLocal, retainAsPublished, identifier, since, earlier, owed } = item;
+      const own = { text, qos, noLocal, retainAsPublished, identifier, since };
+      subscriptions.push({ ...own, earlier, owed });
     }
     const stored: StoredSession = {
       expirySeconds: session.expirySeconds,
@@ -237,13 +240,20 @@ function parse<T>(value: Uint8Array): T {
 
 const CURSOR_HEAD_BYTES = 14;
 const DELIVERY_BYTES = 13;
+const WALK_HEAD_BYTES = 6;
 
-/** `next, last id, count, count x (id, state, position, topic size), topics`. */
+/** `next, last id, count, count x (id, state, position, topic size), topics, walk`. */
 function encodeCursor(session: Session): Buffer {
   const open = session.inflight.list();
-  const topics = open.map((item) => Buffer.from(session.retainedInflight?.get(item.id) ?? ''));
+  const { retainedInflight } = session;
+  const topics = open.map(({ id }) => {
+    const topic = retainedInflight?.get(id);
+    return topic === undefined ? NO_BYTES : Buffer.from(topic);
+  });
   const topicBytes = topics.reduce((sum, topic) => sum + topic.length, 0);
-  const row = Buffer.allocUnsafe(CURSOR_HEAD_BYTES + open.length * DELIVERY_BYTES + topicBytes);
+  const deliveryBytes = open.length * DELIVERY_BYTES + topicBytes;
+  const walk = encodeWalk(session.walk);
+  const row = Buffer.allocUnsafe(CURSOR_HEAD_BYTES + deliveryBytes + walk.length);
   const { live, space, next, inflight } = session;
   row.writeDoubleBE(live ? Math.max(space.dispatched, next) : next, 0);
   row.writeUInt16BE(inflight.lastId, 8);
@@ -259,7 +269,28 @@ function encodeCursor(session: Session): Buffer {
     topicAt += topics[index]!.length;
     at += DELIVERY_BYTES;
   }
+  walk.copy(row, topicAt);
   return row;
+}
+
+/** `number, topic size, topic, filter`; nothing where no walk began. */
+function encodeWalk(walk: RetainedWalk | undefined): Buffer {
+  if (walk === undefined) return NO_BYTES;
+  const topic = Buffer.from(walk.topic);
+  const head = Buffer.allocUnsafe(WALK_HEAD_BYTES);
+  head.writeUInt32BE(walk.number, 0);
+  head.writeUInt16BE(topic.length, 4);
+  return Buffer.concat([head, topic, Buffer.from(walk.filter)]);
+}
+
+function decodeWalk(row: Buffer): RetainedWalk | undefined {
+  if (row.length < WALK_HEAD_BYTES) return undefined;
+  const topicEnd = WALK_HEAD_BYTES + row.readUInt16BE(4);
+  return {
+    number: row.readUInt32BE(0),
+    topic: row.toString('utf8', WALK_HEAD_BYTES, topicEnd),
+    filter: row.toString('utf8', topicEnd),
+  };
 }
 
 function decodeCursor(value: Uint8Array): StoredCursor {
@@ -280,5 +311,6 @@ function decodeCursor(value: Uint8Array): StoredCursor {
     });
     at += DELIVERY_BYTES;
   }
-  return { next: row.readDoubleBE(0), lastId: row.readUInt16BE(8), deliveries };
+  const walk = decodeWalk(row.subarray(topicAt));
+  return { next: row.readDoubleBE(0), lastId: row.readUInt16BE(8), deliveries, walk };
 }

@@ -4,7 +4,7 @@
  * In memory only while its client is online. A durable session that goes offline leaves its rows
  * in the store and a count in the subscription tree; a transient one leaves nothing.
  */
-import type { Position } from '#ports';
+import type { Position, Version } from '#ports';
 import type { Qos } from '#wire';
 import type { CatchUp } from './catch-up.ts';
 import type { Connection } from './connection.ts';
@@ -13,7 +13,7 @@ import type { InstanceSpace } from './instance-space.ts';
 import type { KeptMessage } from './kept-message.ts';
 import { mailboxText } from './mailbox.ts';
 import { pump } from './pump.ts';
-import type { RetainedReplay } from './retained-replay.ts';
+import type { RetainedReplay, RetainedWalk } from './retained-replay.ts';
 import type { StoredDelivery } from './session-store.ts';
 import type { SharedGroup } from './shared-group.ts';
 import type { Delivery, Subscription } from './subscription.ts';
@@ -69,6 +69,8 @@ export class Session {
   keepsIds = false;
   /** Packet ids of QoS 2 publishes received and not released. */
   inbound: Set<number> | undefined = undefined;
+  /** Those of them that this connection has not sent: they are not of its Receive Maximum. */
+  inboundBefore: Set<number> | undefined = undefined;
   pending: PendingDelivery[] | undefined = undefined;
   pendingHead = 0;
   pendingBytes = 0;
@@ -85,7 +87,14 @@ export class Session {
   retainedInflight: Map<number, string> | undefined = undefined;
   /** What was in flight when the session was stored, and is not sent again yet. */
   resend: StoredDelivery[] | undefined = undefined;
-  replays: RetainedReplay[] | undefined = undefined;
+  /** Subscriptions, by their text, whose retained messages wait for a walk to begin. */
+  owed: Set<string> | undefined = undefined;
+  /** How far the walks came; `undefined`: none began. */
+  walk: RetainedWalk | undefined = undefined;
+  /** The walk under way. */
+  replay: RetainedReplay | undefined = undefined;
+  /** The newest version of a retained message when the client came back; 0: it was never away. */
+  absentUpTo: Version = 0;
   groups: SharedGroup[] | undefined = undefined;
   /** Hears of logged messages as they are committed; otherwise reads the log from `next`. */
   live = true;
@@ -122,6 +131,7 @@ export class Session {
   drop(subscription: Subscription): void {
     (this.subscriptions as Map<string, Subscription>).delete(subscription.text);
     if (this.catchUp !== undefined) this.space.broker.catchUps.forget(this);
+    this.owed?.delete(subscription.text);
   }
 
   /** Without the one that the instance holds for it. */

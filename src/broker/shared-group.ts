@@ -3,7 +3,8 @@
  *
  * What must survive is read from the log by one cursor of the group's own; members hold leases
  * on what they were given. A QoS 1 lease comes back when its member goes and is given to another;
- * QoS 2 stays with its member [MQTT-4.8.2-4] [MQTT-4.8.2-5].
+ * QoS 2 stays with its member [MQTT-4.8.2-4] [MQTT-4.8.2-5]. A group whose last durable member
+ * has gone while others are online goes on with the log until they have what it owes.
  */
 import { FilterSet, type LogEntry, type Position } from '#ports';
 import type { Qos } from '#wire';
@@ -30,12 +31,14 @@ export class SharedGroup {
   readonly key: string;
   readonly filter: string;
   readonly members: Subscription[] = [];
-  /** Members of durable sessions, online and offline, that subscribed at QoS 1 or 2. */
-  durableCount = 0;
   live = true;
   next: Position = 0;
   dirty = false;
   behind = false;
+  /** Members of durable sessions, online and offline, that subscribed at QoS 1 or 2. */
+  #durableCount = 0;
+  /** It has none left, and still owes what was taken while it had. */
+  #owes = false;
   /** Positions given to a member and not acknowledged; durable groups only. */
   readonly #outstanding = new Set<Position>();
   #returned: Lease[] = [];
@@ -50,13 +53,41 @@ export class SharedGroup {
     this.filter = filter;
   }
 
-  /** Somebody in it must not miss what is published while nobody is online. */
+  /** What is published at QoS 1 or 2 comes to it by the log. */
   get durable(): boolean {
-    return this.durableCount > 0;
+    return this.#durableCount > 0 || this.#owes;
   }
 
   get empty(): boolean {
-    return this.members.length === 0 && this.durableCount === 0;
+    return this.members.length === 0 && this.#durableCount === 0;
+  }
+
+  /** A durable member subscribed. The group must not miss anything from here on. */
+  addDurable(): void {
+    if (this.#durableCount++ > 0) return;
+    if (this.#owes) this.space.broker.writeGroup(this);
+    else this.begin(this.space.log.issued());
+    this.#owes = false;
+  }
+
+  /** Durable members found in the store: the group's own row says where it stands. */
+  countDurable(by: 1 | -1): void {
+    this.#durableCount += by;
+    if (by < 0 && this.#durableCount === 0) {
+      this.#owes = true;
+      this.#payOff();
+    }
+  }
+
+  /** All is given that was taken for durable members: the others get what comes as it comes. */
+  #payOff(): void {
+    if (!this.#owes || !this.live || this.#outstanding.size > 0 || this.#returned.length > 0) {
+      return;
+    }
+    const { space } = this;
+    if (space.dispatched < space.log.issued()) return; // what was issued may be for it
+    this.#owes = false;
+    space.groupChanged(this);
   }
 
   join(member: Subscription): void {
@@ -101,15 +132,14 @@ export class SharedGroup {
     if (!this.durable || !this.live || position <= this.next) return;
     const member = this.#ready();
     if (member === undefined) {
-      this.live = false;
-      this.next = before;
-      this.markBehind();
+      this.#fallBehind(before);
       return;
     }
     this.#give(member, publication, position);
+    this.#payOff();
   }
 
-  /** The first durable member: from here on the group must not miss anything. */
+  /** It has what was published up to `end`, or has no part in it. */
   begin(end: Position): void {
     this.live = true;
     this.next = end;
@@ -120,8 +150,12 @@ export class SharedGroup {
   /** A logged message that was not kept in memory: the group reads it from the log. */
   fallBehind(position: Position, before: Position): void {
     if (!this.durable || !this.live || position <= this.next) return;
+    this.#fallBehind(before);
+  }
+
+  #fallBehind(before: Position): void {
     this.live = false;
-    this.next = before;
+    this.next = Math.max(this.next, before);
     this.markBehind();
   }
 
@@ -130,6 +164,7 @@ export class SharedGroup {
     if (position === 0) return;
     this.#outstanding.delete(position);
     this.space.broker.markGroupDirty(this);
+    this.#payOff();
   }
 
   /** From here on the member's own session remembers the message. */
@@ -178,7 +213,7 @@ export class SharedGroup {
 
   /** What the store keeps: the cursor, and what was given out and may be lost with a crash. */
   cursor(): { readonly next: Position; readonly outstanding: readonly Position[] } {
-    const next = this.live ? this.space.dispatched : this.next;
+    const next = this.live ? Math.max(this.space.dispatched, this.next) : this.next;
     return { next, outstanding: [...this.#outstanding] };
   }
 
@@ -308,8 +343,12 @@ export class SharedGroup {
   }
 
   #pumpOn(): void {
-    if (this.#returned.length === 0 && this.live) this.behind = false;
-    else this.space.broker.pumpLater(this);
+    if (this.#returned.length > 0 || !this.live) {
+      this.space.broker.pumpLater(this);
+      return;
+    }
+    this.behind = false;
+    this.#payOff();
   }
 }
 

@@ -6,15 +6,16 @@ import {
   decodeUnsubscribe,
   encodeSuback,
   encodeUnsuback,
+  type Qos,
   type SubscribePacket,
   type SubscriptionRequest,
 } from '#wire';
 import { type Connection, ConnectionState } from './connection.ts';
 import { levelCount } from './instance-space.ts';
 import { pump } from './pump.ts';
-import { RetainedReplay } from './retained-replay.ts';
+import { oweRetained, replayRetained } from './retained-replay.ts';
 import type { Session } from './session.ts';
-import { splitShare, type Subscription } from './subscription.ts';
+import { type EarlierGrant, splitShare, type Subscription } from './subscription.ts';
 
 const NO_SUBSCRIPTION_EXISTED = 0x11;
 /** The one refusal that 3.1.1 knows. 3.1 has none, and takes this one as well. */
@@ -28,7 +29,6 @@ export function receiveSubscribe(
 ): void {
   const packet = decodeSubscribe(connection.version, bytes, bodyStart, end);
   const session = connection.session!;
-  const made: Subscription[] = [];
   let fault: FaultCode | undefined;
   const reasonCodes = packet.subscriptions.map((request) => {
     const refused = refusal(connection, request);
@@ -38,9 +38,7 @@ export function receiveSubscribe(
       session.space.metrics.subscriptionsRefused++;
       return refuseSubscription(connection, request, refused);
     }
-    const existed = session.subscriptions.has(request.filter);
-    const subscription = subscribe(connection, packet, request);
-    if (wantsRetained(request, existed)) made.push(subscription);
+    subscribe(connection, packet, request);
     return request.qos;
   });
   if (connection.gone) return;
@@ -50,7 +48,7 @@ export function receiveSubscribe(
     connection.packetBytesMax,
   );
   answerDurably(connection, answer, () => {
-    for (const subscription of made) new RetainedReplay(session, subscription);
+    replayRetained(session);
     pump(session);
   });
 }
@@ -59,22 +57,45 @@ function subscribe(
   connection: Connection,
   packet: SubscribePacket,
   request: SubscriptionRequest,
-): Subscription {
+): void {
   const session = connection.session!;
   const { space } = session;
   const old = session.subscriptions.get(request.filter);
-  for (const replay of session.replays?.slice() ?? []) {
-    if (replay.subscription === old) replay.end();
-  }
-  return space.subscribe(session, {
+  const wants = wantsRetained(request, old !== undefined);
+  if (wants) (session.owed ??= new Set()).add(request.filter);
+  // What its first SUBSCRIBE is owed stays owed where the next one just asks for nothing more.
+  const stillOwed = request.retainHandling === 1 ? old?.owed : undefined;
+  space.subscribe(session, {
     text: request.filter,
     qos: request.qos,
     noLocal: request.noLocal,
     retainAsPublished: request.retainAsPublished,
     identifier: packet.subscriptionIdentifier,
-    // A filter the session had goes on where it was: nothing is lost by the swap [MQTT-3.8.4-4].
-    since: old?.since ?? space.log.end(),
+    // A grant that goes on goes on where it was: nothing is lost by the swap [MQTT-3.8.4-4].
+    since: goesOn(old, request) ? old.since : space.log.issued(),
+    earlier: earlierGrant(session, old, request),
+    owed: wants ? oweRetained(session) : stillOwed,
   });
+}
+
+function goesOn(old: Subscription | undefined, request: SubscriptionRequest): old is Subscription {
+  return old !== undefined && old.qos > 0 === request.qos > 0;
+}
+
+/** Where QoS 0 takes the place of more: what was published until now and is still on its way. */
+function earlierGrant(
+  session: Session,
+  old: Subscription | undefined,
+  request: SubscriptionRequest,
+): EarlierGrant | undefined {
+  if (old === undefined || !session.durable || old.share !== undefined) return undefined;
+  const { earlier } = old;
+  if (old.qos === 0 || request.qos > 0) return earlier;
+  const { space } = session;
+  const until = space.log.issued();
+  if (session.live && space.dispatched >= until) return undefined;
+  const qos = Math.max(old.qos, earlier?.qos ?? 0) as Qos;
+  return { qos, since: earlier?.since ?? old.since, until };
 }
 
 function refusal(connection: Connection, request: SubscriptionRequest): FaultCode | undefined {
@@ -135,13 +156,9 @@ export function receiveUnsubscribe(
 ): void {
   const packet = decodeUnsubscribe(connection.version, bytes, bodyStart, end);
   const session = connection.session!;
-  const reasonCodes = packet.filters.map((filter) => {
-    const old = session.subscriptions.get(filter);
-    for (const replay of session.replays?.slice() ?? []) {
-      if (replay.subscription === old) replay.end();
-    }
-    return session.space.unsubscribe(session, filter) ? 0 : NO_SUBSCRIPTION_EXISTED;
-  });
+  const reasonCodes = packet.filters.map((filter) =>
+    session.space.unsubscribe(session, filter) ? 0 : NO_SUBSCRIPTION_EXISTED,
+  );
   const answer = encodeUnsuback(
     connection.version,
     { packetId: packet.packetId, reasonCodes },

@@ -7,6 +7,7 @@
 import type { Position } from '#ports';
 import { type Qos, varintSize, writeVarint } from '#wire';
 import { isMailbox, mailboxFilter } from './mailbox.ts';
+import type { RetainedOwed } from './retained-replay.ts';
 import type { Route } from './route.ts';
 import type { Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
@@ -20,6 +21,11 @@ export class Delivery {
   identifiers: Uint8Array;
   /** How the session gets what its own client published; `undefined`: not at all. */
   toPublisher: Delivery | undefined;
+  /** Logged messages up to here were published before it. */
+  since: Position;
+  /** Those up to here are owed at this QoS, which the client had asked for then. */
+  owedUntil: Position = 0;
+  owedQos: Qos = 0;
   /** The route of every topic that only this delivery matches. */
   soloRoute: Route | undefined = undefined;
   /** Its index in the leaf it stands in. */
@@ -31,13 +37,28 @@ export class Delivery {
     noLocal: boolean,
     retainAsPublished: boolean,
     identifiers: Uint8Array,
+    since: Position = 0,
   ) {
     this.session = session;
     this.qos = qos;
     this.retainAsPublished = retainAsPublished;
     this.identifiers = identifiers;
+    this.since = since;
     this.toPublisher = noLocal ? undefined : this;
   }
+
+  /** The QoS granted for a logged message; 0: it has no part in that one. */
+  qosAt(position: Position): Qos {
+    if (position <= this.owedUntil) return this.owedQos;
+    return position > this.since ? this.qos : 0;
+  }
+}
+
+/** A grant that the client has replaced by QoS 0, for messages after `since` up to `until`. */
+export interface EarlierGrant {
+  readonly qos: Qos;
+  readonly since: Position;
+  readonly until: Position;
 }
 
 export interface Subscription {
@@ -54,6 +75,9 @@ export interface Subscription {
   readonly identifier: number;
   /** Only messages after this position are this subscription's. */
   readonly since: Position;
+  /** What is still owed of an earlier grant; `undefined`: nothing. */
+  readonly earlier?: EarlierGrant | undefined;
+  readonly owed: RetainedOwed | undefined;
   readonly delivery: Delivery;
   /** Where it stands in its group; `undefined`: not shared, or its session is offline. */
   group: SharedGroup | undefined;
@@ -67,6 +91,9 @@ export interface StoredSubscription {
   readonly retainAsPublished: boolean;
   readonly identifier: number;
   readonly since: Position;
+  readonly earlier?: EarlierGrant | undefined;
+  /** Its retained messages, while a walk is to serve them, and for a while longer. */
+  readonly owed?: RetainedOwed | undefined;
 }
 
 const NO_IDENTIFIERS = new Uint8Array(0);
@@ -77,17 +104,35 @@ export function createSubscription(session: Session, stored: StoredSubscription)
   const own = isMailbox(stored.text) ? mailboxFilter(stored.text) : stored.text;
   return {
     ...stored,
+    owed: stored.owed,
     filter: shared === undefined ? own : shared.filter,
     share: shared?.share,
-    delivery: new Delivery(
-      session,
-      stored.qos,
-      stored.noLocal,
-      stored.retainAsPublished,
-      encodeIdentifier(stored.identifier),
-    ),
+    delivery: createDelivery(session, stored),
     group: undefined,
   };
+}
+
+function createDelivery(session: Session, stored: StoredSubscription): Delivery {
+  const { qos, noLocal, retainAsPublished, identifier, since, earlier } = stored;
+  const identifiers = encodeIdentifier(identifier);
+  const delivery = new Delivery(session, qos, noLocal, retainAsPublished, identifiers, since);
+  if (earlier !== undefined) {
+    delivery.owedUntil = earlier.until;
+    delivery.owedQos = earlier.qos;
+  }
+  return delivery;
+}
+
+/** How a subscription delivers a logged message; `undefined`: it has no part in it. */
+export function deliveryAt(
+  { delivery, since, earlier }: Subscription,
+  position: Position,
+): Delivery | undefined {
+  const owed = earlier !== undefined && position > earlier.since && position <= earlier.until;
+  if (!owed) return position > since ? delivery : undefined;
+  const { session, retainAsPublished, identifiers, toPublisher } = delivery;
+  const noLocal = toPublisher === undefined;
+  return new Delivery(session, earlier.qos, noLocal, retainAsPublished, identifiers, since);
 }
 
 /** `$share/name/filter` in its parts; the text was validated before. */
@@ -113,15 +158,25 @@ export function mergeDeliveries(matching: readonly Delivery[]): Delivery {
 /** Joined in one go: a session may match by thousands of its filters. */
 function join(matching: readonly Delivery[]): Delivery {
   let qos: Qos = 0;
+  let owedQos: Qos = 0;
+  let owedUntil: Position = 0;
+  let since = Number.POSITIVE_INFINITY;
   let retainAsPublished = false;
   const identifiers: Uint8Array[] = [];
   for (const delivery of matching) {
     if (delivery.qos > qos) qos = delivery.qos;
+    if (delivery.owedQos > owedQos) owedQos = delivery.owedQos;
+    if (delivery.owedUntil > owedUntil) owedUntil = delivery.owedUntil;
+    if (delivery.since < since) since = delivery.since;
     if (delivery.retainAsPublished) retainAsPublished = true;
     if (delivery.identifiers.length > 0) identifiers.push(delivery.identifiers);
   }
   const { session } = matching[0]!;
-  return new Delivery(session, qos, false, retainAsPublished, Buffer.concat(identifiers));
+  const bytes = Buffer.concat(identifiers);
+  const merged = new Delivery(session, qos, false, retainAsPublished, bytes, since);
+  merged.owedUntil = owedUntil;
+  merged.owedQos = owedQos > qos ? owedQos : qos;
+  return merged;
 }
 
 function encodeIdentifier(identifier: number): Uint8Array {

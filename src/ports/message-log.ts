@@ -26,6 +26,8 @@
  * - [ML13] Bytes handed to `append` may be changed by the caller once it returns; bytes handed
  *   out are the caller's own.
  * - [ML14] With [ST10]: appends and writes of one synchronous run become durable together.
+ * - [ML15] `issued` is the position of the newest `append`, durable or not yet; later ones are
+ *   larger.
  */
 import type { Fault } from '#base';
 import type { FilterSet } from './filter-set.ts';
@@ -82,6 +84,8 @@ export interface InstanceLog {
   get(positions: readonly Position[]): Promise<readonly (LogEntry | undefined)[]>;
   /** The position of the newest durable message, or 0. */
   end(): Position;
+  /** The newest position given to a message, whether or not it is durable yet. */
+  issued(): Position;
   /** At or below this position messages may have been removed. */
   floor(): Position;
   retain(limits: LogRetention): void;

@@ -6,14 +6,16 @@
  *
  * - [ST1] `get` answers the value of the newest write issued before it, durable or not.
  * - [ST2] Of two claims on one row, one wins and the other changes nothing.
- * - [ST3] A version is a positive number that grows with every change of its row, removal and
- *   re-creation included.
+ * - [ST3] A version is a positive number that grows with every change of its table, removals
+ *   included: no change issued so far has a larger one than `newest` says, every later one has.
  * - [ST4] `put`, `remove` and `settled` answer only once the change is durable.
  * - [ST5] `write` puts or removes without looking at the version; its writes settle in the
  *   order of the calls. One that nobody waits for (no `settled`, or a patient one) may become
  *   durable a little later, with others.
  * - [ST6] `scan` yields every row of the prefix that existed from its start to its end, once, in
- *   no promised order, in pages of bounded size; rows written before the call are seen.
+ *   pages of bounded size, in the order of their keys' bytes (keys alike in their first 1,000
+ *   bytes in a fixed order of the engine's own); rows written before the call are seen. Given
+ *   `after`, it begins with what comes behind that key, which need not be there.
  * - [ST7] A key is 1 to 65,535 bytes of UTF-8 without U+0000; a value up to 16 MiB.
  * - [ST8] A watcher hears every later change of its prefix once, in order, after it is durable.
  * - [ST9] A change that cannot be made durable is refused with a Fault (`storeFull`,
@@ -61,7 +63,9 @@ export interface Table {
   /** The hot way: no promise. `undefined` removes. */
   write(key: string, value: Uint8Array | undefined, settled?: Settled): void;
 
-  scan(prefix: string): AsyncIterable<readonly Row[]>;
+  scan(prefix: string, after?: string): AsyncIterable<readonly Row[]>;
+
+  newest(): Version;
 
   /** Returns the way to stop watching. */
   watch(prefix: string, listener: (change: RowChange) => void): () => void;

@@ -8,6 +8,7 @@ import { openLmdbEngine } from '#adapters/lmdb';
 import { silentLog } from '#base';
 import type { Engine } from '#ports';
 import { createTestClock, type EngineUnderTest } from './engine-fixture.ts';
+import { logFiltersContract } from './log-filters-contract.ts';
 import { messageLogContract } from './message-log-contract.ts';
 import { storeContract } from './store-contract.ts';
 
@@ -73,3 +74,4 @@ function mounted(t: TestContext, directory: string): boolean {
 
 storeContract(lmdb);
 messageLogContract(lmdb);
+logFiltersContract(lmdb);

@@ -77,6 +77,29 @@ export function storeContract(engines: EngineUnderTest): void {
     },
   );
 
+  test(
+    named('[ST3] versions grow across a table; the newest one is known, durable or not'),
+    async (t) => {
+      const { engine, reopen } = await engines.open(t);
+      let table = engine.store.table('t');
+      const none = table.newest();
+
+      const puts = [table.put('b', bytes('1')), table.put('a', bytes('1'))];
+      const two = table.newest();
+      table.write('c', bytes('1'));
+      const later = (await table.put('b', bytes('2')))!;
+      const [first, second] = await Promise.all(puts);
+      assert.ok(none < first! && first! < second! && second! <= two && two < later);
+      assert.ok((await table.get('c'))!.version > two);
+      assert.ok(later <= table.newest());
+
+      if (reopen === undefined) return;
+      table = (await reopen()).store.table('t');
+      assert.ok(later <= table.newest());
+      assert.ok(table.newest() < (await table.put('a', bytes('3')))!);
+    },
+  );
+
   test(named('[ST4] put, remove and settled answer only once the change is durable'), async (t) => {
     const { engine } = await engines.open(t);
     const table = engine.store.table('t');
@@ -157,6 +180,68 @@ export function storeContract(engines: EngineUnderTest): void {
     assert.ok(pages > 1);
     assert.equal((await scanAll(table, 'b/')).length, 1);
     assert.equal((await scanAll(table, 'c')).length, 0);
+  });
+
+  test(named('[ST6] scan keeps the order of the bytes of keys, also behind a key'), async (t) => {
+    const { engine, reopen } = await engines.open(t);
+    let table = engine.store.table('t');
+    const levels = ['', 'B', 'a', 'é', '\uffee', '\u{1f600}', 'a b', '0'];
+    const keys = levels.flatMap((one) => levels.map((two) => `k/${one}/${two}`));
+    const late = (index: number): boolean => index % 3 === 0;
+    for (const [index, key] of keys.entries()) {
+      if (!late(index)) table.write(key, bytes('1'));
+    }
+    await write(table, 'l', bytes('1'));
+    if (reopen !== undefined) table = (await reopen()).store.table('t');
+    for (const [index, key] of keys.entries()) {
+      if (late(index)) table.write(key, bytes('1'));
+      else if (index % 5 === 0) table.write(key, bytes('2'));
+    }
+    const sorted = keys.sort((one, other) => Buffer.compare(bytes(one), bytes(other)));
+    const found = async (after?: string): Promise<string[]> => {
+      const seen: string[] = [];
+      for await (const page of table.scan('k/', after)) seen.push(...page.map((row) => row.key));
+      return seen;
+    };
+
+    assert.deepEqual(await found(), sorted);
+    for (const [index, key] of sorted.entries()) {
+      assert.deepEqual(await found(key), sorted.slice(index + 1));
+      assert.deepEqual(await found(`${key}\u0001`), sorted.slice(index + 1));
+    }
+    assert.deepEqual(await found('a'), sorted);
+    assert.deepEqual(await found('l'), []);
+  });
+
+  test(named('[ST6] long keys have an order of their own, and a place behind each'), async (t) => {
+    const { engine, reopen } = await engines.open(t);
+    let table = engine.store.table('t');
+    const keys = Array.from({ length: 24 }, (_, i) => `${'x'.repeat(2000)}${i}`);
+    for (const [index, key] of keys.entries()) if (index % 2 === 0) table.write(key, bytes('1'));
+    await write(table, 'x', bytes('1'));
+    if (reopen !== undefined) table = (await reopen()).store.table('t');
+    for (const [index, key] of keys.entries()) if (index % 2 === 1) table.write(key, bytes('1'));
+
+    const all = (await scanAll(table, 'x')).map((row) => row.key);
+
+    assert.equal(all[0], 'x');
+    assert.equal(new Set(all).size, 25);
+    for (const [index, key] of all.entries()) {
+      const rest: string[] = [];
+      for await (const page of table.scan('x', key)) rest.push(...page.map((row) => row.key));
+      assert.deepEqual(rest, all.slice(index + 1));
+    }
+  });
+
+  test(named('[ST6] a page ends with the row that makes it large'), async (t) => {
+    const { engine } = await engines.open(t);
+    const table = engine.store.table('t');
+    for (let i = 0; i < 9; i++) table.write(`k${i}`, Buffer.alloc(200_000));
+
+    const pages: number[] = [];
+    for await (const page of table.scan('k')) pages.push(page.length);
+
+    assert.deepEqual(pages, [2, 2, 2, 2, 1]);
   });
 
   test(named('[ST7] a key may have 65,535 bytes, a value 16 MiB'), async (t) => {

@@ -269,3 +269,27 @@ test('[MQTT-3.3.1-6] a hundred retained messages come to a wildcard', async (t) 
   assert.equal(new Set(kept.map(([topic]) => topic)).size, 100);
   for (const [topic, payload] of kept) assert.equal(topic, `${root}/${payload}`);
 });
+
+test('[MQTT-3.3.1-6] [MQTT-4.1.0-1] what a kept session is owed when the line breaks comes when it is resumed', async (t) => {
+  const count = 1_300; // more than may be open at once
+  const parent = unique('kept');
+  const publisher = await broker.connect(t);
+  for (let i = 0; i < count; i++) {
+    publisher.sendPublish(`${parent}/${i}`, 'kept', { qos: 1, retain: true });
+  }
+  await publisher.take(count, 'puback');
+  const clientId = unique();
+  const first = await broker.connect(t, { clientId, clean: false });
+  await first.subscribe(`${parent}/#`, 1);
+  const topics = new Set<string>();
+  for (let i = 0; i < 100; i++) topics.add((await first.next('publish')).topic!);
+  first.abort();
+
+  const second = await broker.connect(t, { clientId, clean: false, autoAck: true });
+  assert.equal(second.connack?.sessionPresent, true);
+  while (topics.size < count) {
+    const message = await second.next('publish');
+    assert.equal(message.retain, true);
+    topics.add(message.topic!);
+  }
+});

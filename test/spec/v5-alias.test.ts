@@ -202,3 +202,33 @@ test('[MQTT-3.1.2-27] [MQTT-3.3.2-11] with no maximum, or 0, the broker uses no 
     }
   }
 });
+
+for (const [when, first] of [
+  ['the topic has one', true],
+  ['all are taken', false],
+] as const) {
+  test(`[MQTT-3.1.2-25] what fits is sent, alias or not: ${when}`, async (t) => {
+    const topic = unique(`size/${'long'.repeat(5)}/`);
+    const maximumPacketSize = 100;
+    const subscriber = await connectClient(t, broker.port, {
+      properties: { maximumPacketSize, topicAliasMaximum: 1 },
+    });
+    const publisher = await connectClient(t, broker.port);
+    const other = unique('size/');
+    await subscriber.subscribe([
+      [topic, 1],
+      [other, 1],
+    ]);
+    const opening = first ? topic : other;
+    await publisher.publish(opening, 'takes the alias', { qos: 1 });
+    const head = await subscriber.receive();
+    assert.equal(head.topic, opening);
+
+    // Fixed header 2, topic length 2, packet id 2, properties 1, or 4 with an alias.
+    const payload = 'x'.repeat(maximumPacketSize - 2 - 2 - 2 - (first ? 4 : 1 + topic.length));
+    await publisher.publish(topic, `${payload}x`, { qos: 1 });
+    await publisher.publish(topic, payload, { qos: 1 });
+
+    assert.equal((await subscriber.receive()).payload, payload);
+  });
+}

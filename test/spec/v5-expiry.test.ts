@@ -195,3 +195,14 @@ test('[MQTT-3.3.2-5] an interval of 0 expires at once: nothing is kept for later
   await client.subscribe(topic, 1);
   await nothingReaches(client, publisher);
 });
+
+test('[MQTT-3.3.2-6] an interval of 0 is forwarded as 0, to a durable session too', async (t) => {
+  const topic = unique('expiry/');
+  const publisher = await connectClient(t, broker.port);
+  const subscriber = await connectClient(t, broker.port, { properties: { sessionExpiry: 60 } });
+  await subscriber.subscribe(topic, 1);
+
+  await publisher.publish(topic, 'now or never', { qos: 1, properties: { messageExpiry: 0 } });
+
+  assert.equal((await subscriber.receive()).properties.messageExpiry, 0);
+});

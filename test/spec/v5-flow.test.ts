@@ -224,3 +224,21 @@ test('[MQTT-3.3.4-9] one client that acknowledges nothing holds up nobody else',
     assert.equal((await stuck.receive()).payload, String(count)); // nothing was lost meanwhile
   }
 });
+
+test('[MQTT-4.9.0-1] [MQTT-3.3.4-7] QoS 2 left open by an earlier connection is not counted', async (t) => {
+  const options = { clientId: unique('c'), properties: { sessionExpiry: 60 } };
+  const before = await connectClient(t, broker.port, options);
+  const most = before.connack?.properties.receiveMaximum ?? 65_535;
+  for (let id = 1; id <= most; id++) {
+    before.sendPublish(unique('flow/'), 'left open', { qos: 2, packetId: id });
+  }
+  for (let id = 1; id <= most; id++) await before.next('pubrec');
+  before.drop();
+
+  const after = await connectClient(t, broker.port, { ...options, cleanStart: false });
+
+  assert.equal(after.connack?.sessionPresent, true);
+  assert.ok((await after.publish(unique('flow/'), 'new', { qos: 1, packetId: 60_000 })) < 0x80);
+  after.release(1);
+  assert.equal((await after.next('pubcomp')).packetId, 1);
+});

@@ -357,3 +357,35 @@ test('[MQTT-4.8.2-1] messages for a group whose members are all away wait for on
     Array.from({ length: 20 }, (_, index) => index),
   );
 });
+
+for (const [how, end] of [
+  ['unsubscribes', (member: V5Client, filter: string) => member.unsubscribe(filter)],
+  ['ends its session', (member: V5Client) => member.disconnect(0, { sessionExpiry: 0 })],
+] as const) {
+  test(`[MQTT-4.8.2-1] what waits for a group goes to those who stay when its durable member ${how}`, async (t) => {
+    const topic = unique('s/');
+    const filter = `$share/g/${topic}`;
+    const publisher = await connectClient(t, broker.port);
+    const slow = { receiveMaximum: 2 };
+    const passing = await connectClient(t, broker.port, { properties: slow });
+    const staying = await connectClient(t, broker.port, {
+      properties: { ...slow, sessionExpiry: 600 },
+    });
+    await staying.subscribe(filter, 1);
+    await passing.subscribe(filter, 1);
+    const payloads = Array.from({ length: 20 }, (_, index) => `${index}`);
+    for (const payload of payloads) {
+      assert.equal(await publisher.publish(topic, payload, { qos: 1 }), 0);
+    }
+
+    await end(staying, filter);
+
+    const given = new Set(staying.queue.map((packet) => packet.payload));
+    const owed = payloads.filter((payload) => how !== 'unsubscribes' || !given.has(payload));
+    const taken: string[] = [];
+    while (taken.length < owed.length) taken.push((await passing.receive()).payload);
+    assert.deepEqual(new Set(taken), new Set(owed));
+    await publisher.publish(topic, 'new', { qos: 1 });
+    assert.equal((await passing.receive()).payload, 'new');
+  });
+}

@@ -57,6 +57,7 @@ export class LmdbInstanceLog implements InstanceLog {
   readonly #tails = new Map<string, TopicTail>();
   readonly #topics = new SortedKeys();
   #end: Position = 0;
+  #issued: Position = 0;
   #refining = false;
 
   constructor(shared: LogShared, id: string, number: number) {
@@ -69,6 +70,7 @@ export class LmdbInstanceLog implements InstanceLog {
     const { journal } = this.shared;
     const batch = journal.open();
     const position = journal.nextPosition();
+    this.#issued = position;
     if (!this.named) {
       this.named = true;
       batch.name(KIND_INSTANCE, this.number, this.id, position);
@@ -120,6 +122,10 @@ export class LmdbInstanceLog implements InstanceLog {
 
   end(): Position {
     return this.#end;
+  }
+
+  issued(): Position {
+    return Math.max(this.#issued, this.#end); // at start the end is all that is known
   }
 
   floor(): Position {

@@ -6,13 +6,14 @@
  */
 import { assert, type Fault } from '#base';
 import type { Row, RowChange, Settled, Store, Table, Version } from '#ports';
-import { own } from '../page.ts';
+import { own, PAGE_ROW_BYTES, PAGE_ROWS } from '../page.ts';
 import { SortedKeys } from '../sorted-keys.ts';
 import { type Bytes, type Databases, prefixRange, rowKeyIsLong, textKey } from './database.ts';
 import type { Journal } from './journal.ts';
 import { KIND_TABLE } from './record.ts';
 
-const PAGE_ROWS = 100;
+/** A text of so many UTF-16 units is stored whole in any case; a longer one may not be. */
+const WHOLE_UNITS = 600;
 const ROW_OVERHEAD_BYTES = 150;
 
 /** A row not yet in LMDB. */
@@ -120,8 +121,7 @@ export class LmdbTable implements Table {
   }
 
   async get(key: string): Promise<Row | undefined> {
-    const current = this.#current(key);
-    return current && { key, value: own(current.value), version: current.version };
+    return this.#newest(key);
   }
 
   put(key: string, value: Uint8Array, expected?: Version | 'absent'): Promise<Version | undefined> {
@@ -150,31 +150,41 @@ export class LmdbTable implements Table {
     this.#write(key, value === undefined ? undefined : own(value), version, settled);
   }
 
-  async *scan(prefix: string): AsyncIterable<readonly Row[]> {
-    const left = new Set(this.#keys.withPrefix(prefix, this.#isCovered));
+  async *scan(prefix: string, after?: string): AsyncIterable<readonly Row[]> {
     const range = prefixRange(this.number, Buffer.from(prefix));
     let { start } = range;
-    for (;;) {
-      let looked = 0;
-      const page: Row[] = [];
-      for (const { key, value } of this.#rows.getRange({
-        start,
-        end: range.end,
-        limit: PAGE_ROWS,
-      })) {
-        looked++;
-        start = Buffer.concat([key, NUL]); // the next key after this one
-        const text = rowText(key, value);
-        left.delete(text);
-        if (!text.startsWith(prefix)) continue;
-        const row = this.#seen(text, value);
-        if (row !== undefined) page.push(row);
-      }
-      if (page.length > 0) yield page;
-      if (looked < PAGE_ROWS) break;
-      await new Promise(setImmediate);
+    if (after !== undefined) {
+      const next = keyAfter(this.#keyOf(after));
+      if (Buffer.compare(next, start) > 0) start = next;
     }
-    yield* this.#scanOverlay(left);
+    // In memory, and perhaps nowhere else: they come in between the stored ones, in their order.
+    const covered = this.#coveredFrom(prefix, start);
+    let at = 0;
+    for (let more = true; more; ) {
+      const page = new RowPage();
+      let looked = 0;
+      const options = { start, end: range.end, limit: PAGE_ROWS };
+      for (const { key, value } of this.#rows.getRange(options)) {
+        for (; !page.full && at < covered.length; at++) {
+          if (Buffer.compare(this.#keyOf(covered[at]!), key) >= 0) break;
+          page.add(this.#newest(covered[at]!));
+        }
+        if (page.full) break;
+        looked++;
+        start = keyAfter(key);
+        const text = rowText(key, value);
+        if (covered[at] === text) at++;
+        if (text.startsWith(prefix)) page.add(this.#seen(text, value));
+      }
+      more = page.full || looked === PAGE_ROWS;
+      if (page.rows.length > 0) yield page.rows;
+      if (more) await new Promise(setImmediate);
+    }
+    yield* this.#scanCovered(covered.slice(at));
+  }
+
+  newest(): Version {
+    return this.#store.journal.nextPosition(); // which no change has
   }
 
   watch(prefix: string, listener: (change: RowChange) => void): () => void {
@@ -276,7 +286,7 @@ export class LmdbTable implements Table {
     if (row !== undefined) {
       return row.value === undefined ? undefined : { value: row.value, version: row.version };
     }
-    const stored = this.#rows.get(textKey(this.number, Buffer.from(key)));
+    const stored = this.#rows.get(this.#keyOf(key));
     return stored && storedValue(stored);
   }
 
@@ -289,20 +299,66 @@ export class LmdbTable implements Table {
     return row.value && { key, value: own(row.value), version: row.version };
   }
 
-  async *#scanOverlay(keys: Iterable<string>): AsyncIterable<readonly Row[]> {
-    let page: Row[] = [];
-    for (const key of keys) {
-      const current = this.#current(key);
-      if (current !== undefined)
-        page.push({ key, value: own(current.value), version: current.version });
-      if (page.length < PAGE_ROWS) continue;
-      yield page;
-      page = [];
+  /** Texts of the rows in memory that a scan from `start` on meets, in the order of LMDB. */
+  #coveredFrom(prefix: string, start: Buffer): readonly string[] {
+    const texts = this.#keys.withPrefix(prefix, this.#isCovered);
+    if (texts.some((text) => text.length > WHOLE_UNITS)) {
+      const keyed = texts.map((text) => ({ text, key: this.#keyOf(text) }));
+      keyed.sort((one, other) => Buffer.compare(one.key, other.key));
+      for (const [index, { text }] of keyed.entries()) texts[index] = text;
     }
-    if (page.length > 0) yield page;
+    let low = 0;
+    let high = texts.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (Buffer.compare(this.#keyOf(texts[middle]!), start) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low === 0 ? texts : texts.slice(low);
+  }
+
+  async *#scanCovered(keys: Iterable<string>): AsyncIterable<readonly Row[]> {
+    let page = new RowPage();
+    for (const key of keys) {
+      page.add(this.#newest(key));
+      if (!page.full) continue;
+      yield page.rows;
+      page = new RowPage();
+    }
+    if (page.rows.length > 0) yield page.rows;
+  }
+
+  #newest(key: string): Row | undefined {
+    const current = this.#current(key);
+    return current && { key, value: own(current.value), version: current.version };
+  }
+
+  #keyOf(key: string): Buffer {
+    return textKey(this.number, Buffer.from(key));
   }
 
   readonly #isCovered = (key: string): boolean => this.#overlay.has(key);
+}
+
+/** A page of rows being filled [ST6]. */
+class RowPage {
+  readonly rows: Row[] = [];
+  #bytes = 0;
+
+  get full(): boolean {
+    return this.rows.length >= PAGE_ROWS || this.#bytes >= PAGE_ROW_BYTES;
+  }
+
+  add(row: Row | undefined): void {
+    if (row === undefined) return;
+    this.rows.push(row);
+    this.#bytes += row.value.length;
+  }
+}
+
+/** The first key behind this one. */
+function keyAfter(key: Buffer): Buffer {
+  return Buffer.concat([key, NUL]);
 }
 
 /** How LMDB holds a row. */

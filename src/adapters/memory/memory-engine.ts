@@ -18,8 +18,10 @@ export function openMemoryEngine(options: {
   readonly clock: Clock;
   /** Default: 512 MiB. */
   readonly bytesMax?: number;
+  /** When a commit is done. Default: once its turn is over. */
+  readonly schedule?: (commit: () => void) => void;
 }): Engine {
-  const turn = new MemoryTurn(options.bytesMax ?? BYTES_MAX);
+  const turn = new MemoryTurn(options.bytesMax ?? BYTES_MAX, options.schedule ?? setImmediate);
   const log = new MemoryMessageLog(turn, options.clock);
   const store = new MemoryStore(turn);
   const stop = options.clock.every(AGE_CHECK_MS, () => log.enforceAge());

@@ -220,6 +220,10 @@ class MemoryInstanceLog implements InstanceLog {
     return this.#end;
   }
 
+  issued(): Position {
+    return this.#issued;
+  }
+
   floor(): Position {
     return this.#floor;
   }

@@ -1,15 +1,14 @@
 /**
- * `Store` in memory. Scans run backwards on purpose: the port promises no order.
+ * `Store` in memory.
  *
  * A write is visible to `get` at once [ST1] and undone if its turn is refused [ST9].
  */
 import { assert, type Fault } from '#base';
 import type { Row, RowChange, Settled, Store, Table, Version } from '#ports';
-import { own } from '../page.ts';
-import { SortedKeys } from '../sorted-keys.ts';
+import { own, PAGE_ROW_BYTES, PAGE_ROWS } from '../page.ts';
+import { compareBytes, SortedKeys } from '../sorted-keys.ts';
 import { type Effect, type MemoryTurn, nextTurn } from './memory-turn.ts';
 
-const PAGE_ROWS = 100;
 const ROW_OVERHEAD_BYTES = 120; // what a row costs beside its bytes, roughly
 
 export class MemoryStore implements Store {
@@ -160,8 +159,25 @@ class MemoryTable implements Table {
     this.#turn.issue(change, Math.max(0, (current?.bytes ?? 0) - (previous?.bytes ?? 0)));
   }
 
-  async *scan(prefix: string): AsyncIterable<readonly Row[]> {
-    yield* this.#scan(this.#keys.withPrefix(prefix, this.#isThere).reverse());
+  async *scan(prefix: string, after?: string): AsyncIterable<readonly Row[]> {
+    const keys = this.#keys.withPrefix(prefix, this.#isThere);
+    let next = after === undefined ? 0 : countUpTo(keys, after);
+    while (next < keys.length) {
+      await nextTurn();
+      const page: Row[] = [];
+      let bytes = 0;
+      while (next < keys.length && page.length < PAGE_ROWS && bytes < PAGE_ROW_BYTES) {
+        const row = this.#rows.get(keys[next++]!);
+        if (row === undefined) continue;
+        page.push(row.read());
+        bytes += row.bytes;
+      }
+      if (page.length > 0) yield page;
+    }
+  }
+
+  newest(): Version {
+    return this.#version;
   }
 
   watch(prefix: string, listener: (change: RowChange) => void): () => void {
@@ -189,19 +205,6 @@ class MemoryTable implements Table {
     this.#place(change.key, change.current, change.previous);
   }
 
-  async *#scan(keys: readonly string[]): AsyncIterable<readonly Row[]> {
-    for (let start = 0; start < keys.length; start += PAGE_ROWS) {
-      await nextTurn();
-      const page: Row[] = [];
-      const stop = Math.min(keys.length, start + PAGE_ROWS);
-      for (let i = start; i < stop; i++) {
-        const row = this.#rows.get(keys[i]!);
-        if (row !== undefined) page.push(row.read());
-      }
-      if (page.length > 0) yield page;
-    }
-  }
-
   #place(key: string, before: MemoryRow | undefined, after: MemoryRow | undefined): void {
     if (after !== undefined) {
       this.#rows.set(key, after);
@@ -213,6 +216,18 @@ class MemoryTable implements Table {
   }
 
   readonly #isThere = (key: string): boolean => this.#rows.has(key);
+}
+
+/** How many of the keys are not behind `after`. */
+function countUpTo(keys: readonly string[], after: string): number {
+  let low = 0;
+  let high = keys.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (compareBytes(keys[middle]!, after) <= 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function answer<T>(resolve: (value: T) => void, reject: (fault: Fault) => void, value: T): Settled {

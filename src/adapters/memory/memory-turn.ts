@@ -21,17 +21,19 @@ export class MemoryTurn {
   /** Bytes held by logs and tables. */
   heldBytes = 0;
   pendingBytes = 0;
+  readonly #schedule: (commit: () => void) => void;
   #effects: Effect[] = [];
   #refused: Fault | undefined = undefined;
   #idle: (() => void)[] = [];
 
-  constructor(bytesMax: number) {
+  constructor(bytesMax: number, schedule: (commit: () => void) => void) {
     this.bytesMax = bytesMax;
+    this.#schedule = schedule;
   }
 
   /** Takes a call that adds `bytes`; past the bound the whole turn is refused. */
   issue(effect: Effect, bytes: number): void {
-    if (this.#effects.push(effect) === 1) setImmediate(this.#end);
+    if (this.#effects.push(effect) === 1) this.#schedule(this.#end);
     this.pendingBytes += bytes;
     if (bytes > 0 && this.heldBytes + this.pendingBytes > this.bytesMax) {
       this.#refused ??= new Fault('storeFull', 'the memory engine is full');
