@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { openLmdbEngine } from '#adapters/lmdb';
 import { openMemoryEngine } from '#adapters/memory';
 import { createLog, type Fault, systemClock } from '#base';
-import type { Engine, InstanceLog, LogMessage, Table } from '#ports';
+import { type Engine, FilterSet, type InstanceLog, type LogMessage, type Table } from '#ports';
 
 const TOPICS = 1000;
 const [kind = 'lmdb', parent = tmpdir()] = process.argv.slice(2);
@@ -91,7 +91,7 @@ function appendAll(target: InstanceLog, count: number, window: number): Promise<
 }
 
 async function drain(target: InstanceLog, filters: string[], countMax: number): Promise<void> {
-  const wanted = filters.map((filter) => ({ filter, after: 0 }));
+  const wanted = new FilterSet(filters.map((filter) => ({ filter, after: 0 })));
   let after = 0;
   for (;;) {
     const page = await target.read({ filters: wanted, after, countMax, bytesMax: 1_000_000 });

@@ -13,6 +13,7 @@ import type { Metrics } from '#telemetry';
 import { encodeDisconnect, isReasonAllowed, PublishPropertyView, Reason } from '#wire';
 import { AckWriter, PendingAck } from './acks.ts';
 import { Admission } from './admission.ts';
+import { CatchUps } from './catch-up.ts';
 import { Block, Connection, ConnectionState } from './connection.ts';
 import { CursorWriter } from './cursor-writer.ts';
 import { refuseConnect } from './handshake.ts';
@@ -84,6 +85,7 @@ export class Broker implements Doorkeeper {
   readonly wills: Wills;
   readonly admission: Admission;
   readonly cursors: CursorWriter;
+  readonly catchUps: CatchUps;
   readonly retainedReads: RetainedReads;
   /** The message coming in. */
   readonly publication: Publication = new Publication();
@@ -124,6 +126,7 @@ export class Broker implements Doorkeeper {
     );
     this.wheel = new TimerWheel(this.clock);
     this.cursors = new CursorWriter(this);
+    this.catchUps = new CatchUps(this);
     this.retainedReads = new RetainedReads(this.clock, this.limits.retainedReadsMax);
     this.turn = new Turn(() => this.#beforeFlush());
     this.sessions = new SessionStore(this.engine.store);
@@ -135,6 +138,7 @@ export class Broker implements Doorkeeper {
       this.clock.every(RETAINED_SWEEP_MS, () => void sweep.step()),
       this.clock.every(SYS_PERIOD_MS, () => publishMetrics(this)),
       this.clock.every(1000, () => this.cursors.writeDirty()),
+      this.catchUps.start(),
       this.instances.watch((instance) => this.#instanceChanged(instance)),
     );
   }

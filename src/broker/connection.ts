@@ -16,6 +16,7 @@ import { peekVersion } from './connect-version.ts';
 import { Outbox } from './outbox.ts';
 import { PartialPacket } from './partial-packet.ts';
 import type { Session } from './session.ts';
+import type { AliasesIn, AliasesOut } from './topic-aliases.ts';
 import type { TopicEntry } from './topic-cache.ts';
 import type { Endpoint, Transport } from './transport.ts';
 import type { Flushable } from './turn.ts';
@@ -62,10 +63,9 @@ export class Connection extends Timer implements Endpoint, Flushable {
   /** A CONNECT of a known version came, so a refusal can be told. */
   versionKnown = false;
   will: StoredWill | undefined = undefined;
-  /** Topics behind the client's aliases. */
-  aliasesIn: (TopicEntry | undefined)[] | undefined = undefined;
+  aliasesIn: AliasesIn | undefined = undefined;
   aliasOutMax = 0;
-  aliasesOut: Map<string, number> | undefined = undefined;
+  aliasesOut: AliasesOut | undefined = undefined;
   lastTopic: TopicEntry | undefined = undefined;
   /** The last topic its caller might publish to, by that version of the permissions. */
   permittedTopic: TopicEntry | undefined = undefined;

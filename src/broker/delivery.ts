@@ -15,6 +15,7 @@ import { layoutOf, type Publication } from './publication.ts';
 import type { Lease, PendingDelivery, Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 import type { Delivery } from './subscription.ts';
+import { AliasesOut } from './topic-aliases.ts';
 
 const NO_BYTES = Buffer.alloc(0);
 const TOPIC_ALIAS = 0x23;
@@ -186,7 +187,7 @@ export function send(
   publication.copyTo(connection, layout, qos, packetId, retain);
 }
 
-/** To a client that takes aliases: the first topics it gets each have one [MQTT-3.1.2-26]. */
+/** To a client that takes aliases [MQTT-3.1.2-26]. */
 function sendAliased(
   connection: Connection,
   delivery: Delivery,
@@ -195,19 +196,17 @@ function sendAliased(
   packetId: number,
   retain: boolean,
 ): void {
-  const aliases = (connection.aliasesOut ??= new Map());
+  const aliases = (connection.aliasesOut ??= new AliasesOut());
   const topic = publication.shownTopic ?? publication.topic;
   let alias = aliases.get(topic);
   let { topicBytes } = publication;
+  const { packetBytesMax, aliasOutMax } = connection;
   const extraSize = delivery.identifiers.length + ALIAS_BYTES;
   if (alias !== undefined) {
     topicBytes = NO_BYTES;
-  } else if (
-    aliases.size < connection.aliasOutMax &&
-    publication.sizeWith(packetId !== 0, topicBytes.length, extraSize) <= connection.packetBytesMax
-  ) {
-    alias = aliases.size + 1;
-    aliases.set(topic, alias);
+  } else if (publication.sizeWith(packetId !== 0, topicBytes.length, extraSize) <= packetBytesMax) {
+    const { topicAliasBytesMax } = connection.broker.limits;
+    alias = aliases.give(topic, topicBytes.length, aliasOutMax, topicAliasBytesMax);
   }
   let extra: Uint8Array = delivery.identifiers;
   if (alias !== undefined) {
@@ -239,7 +238,8 @@ function sizeInV5(
   publication: Publication,
   withId: boolean,
 ): number {
-  const known = connection.aliasesOut?.has(publication.shownTopic ?? publication.topic) === true;
+  const known =
+    connection.aliasesOut?.get(publication.shownTopic ?? publication.topic) !== undefined;
   const topicSize = known ? 0 : publication.topicBytes.length;
   return publication.sizeWith(withId, topicSize, identifiers.length + (known ? ALIAS_BYTES : 0));
 }

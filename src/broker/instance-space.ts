@@ -127,7 +127,7 @@ export class InstanceSpace {
     const old = session.subscriptions.get(stored.text);
     const subscription = createSubscription(session, stored);
     session.hold(subscription);
-    session.filterLevels += levelCount(stored.text) * (old === undefined ? 1 : 0);
+    if (old === undefined) countFilter(session, stored.text, 1);
     this.#attach(subscription);
     if (old !== undefined) this.#detach(old); // after: a group of this one alone must not end
     return subscription;
@@ -138,7 +138,7 @@ export class InstanceSpace {
     const subscription = session.subscriptions.get(text);
     if (subscription === undefined) return false;
     session.drop(subscription);
-    session.filterLevels -= levelCount(text);
+    countFilter(session, text, -1);
     this.#detach(subscription);
     return true;
   }
@@ -146,7 +146,7 @@ export class InstanceSpace {
   #attach(subscription: Subscription): void {
     const { session } = subscription.delivery;
     if (subscription.share === undefined) {
-      this.#change(subscription, (leaf) => leaf.deliveries.push(subscription.delivery));
+      this.#change(subscription, (leaf) => leaf.add(subscription.delivery));
       return;
     }
     const group = this.#group(subscription);
@@ -162,10 +162,7 @@ export class InstanceSpace {
 
   #detach(subscription: Subscription): void {
     if (subscription.share === undefined) {
-      this.#change(subscription, (leaf) => {
-        const at = leaf.deliveries.indexOf(subscription.delivery);
-        leaf.deliveries.splice(at, 1);
-      });
+      this.#change(subscription, (leaf) => leaf.remove(subscription.delivery));
       return;
     }
     const { group } = subscription;
@@ -181,7 +178,7 @@ export class InstanceSpace {
       const counts = subscription.qos > 0;
       if (subscription.share === undefined) {
         this.#change(subscription, (leaf) => {
-          leaf.deliveries.splice(leaf.deliveries.indexOf(subscription.delivery), 1);
+          leaf.remove(subscription.delivery);
           if (counts) leaf.offlineCount++;
         });
       } else {
@@ -257,6 +254,11 @@ export class InstanceSpace {
 
 /** Stands for a session that is not in memory: nothing is delivered through it. */
 const OFFLINE = undefined as unknown as Session;
+
+function countFilter(session: Session, text: string, by: 1 | -1): void {
+  session.filterLevels += by * levelCount(text);
+  session.filterBytes += by * Buffer.byteLength(text);
+}
 
 /** Levels of a filter: what it costs in the tree. */
 export function levelCount(filter: string): number {

@@ -27,6 +27,7 @@ export interface Limits {
   readonly pendingCountHigh: number;
   readonly pendingCountMax: number;
   readonly pendingBytesMax: number;
+  readonly readAheadBytesMax: number;
   readonly outboxBytesHigh: number;
   readonly outboxBytesMax: number;
   readonly outboxTotalBytesMax: number;
@@ -36,9 +37,11 @@ export interface Limits {
   readonly turnWorkMax: number;
   readonly latenessMaxMs: number;
   readonly topicAliasMaximum: number;
+  readonly topicAliasBytesMax: number;
   readonly clientIdBytesMax: number;
   readonly subscriptionsPerSessionMax: number;
   readonly filterLevelsPerSessionMax: number;
+  readonly filterBytesPerSessionMax: number;
   readonly topicCacheCountMax: number;
   readonly retainedReadsMax: number;
   readonly retainedHeldBytesMax: number;
@@ -63,6 +66,7 @@ export const DEFAULT_LIMITS: Limits = {
   pendingCountHigh: 128,
   pendingCountMax: 16_384,
   pendingBytesMax: 8 * 1024 * 1024,
+  readAheadBytesMax: 64 * 1024 * 1024,
   outboxBytesHigh: 256 * 1024,
   outboxBytesMax: 1024 * 1024,
   outboxTotalBytesMax: 512 * 1024 * 1024,
@@ -72,9 +76,11 @@ export const DEFAULT_LIMITS: Limits = {
   turnWorkMax: 16_384,
   latenessMaxMs: 1000,
   topicAliasMaximum: 64,
+  topicAliasBytesMax: 128 * 1024,
   clientIdBytesMax: 1024,
   subscriptionsPerSessionMax: 10_000,
   filterLevelsPerSessionMax: 131_072,
+  filterBytesPerSessionMax: 1024 * 1024,
   topicCacheCountMax: 65_536,
   retainedReadsMax: 8,
   retainedHeldBytesMax: 64 * 1024,
@@ -100,6 +106,7 @@ export const LIMITS: readonly LimitRow[] = [
   row('pendingCountHigh', 'messages a session', 'publishers to it alone are not read from'),
   row('pendingCountMax', 'messages a session', 'a transient session is ended with 0x97'),
   row('pendingBytesMax', 'bytes a session', 'a transient session is ended with 0x97'),
+  row('readAheadBytesMax', 'bytes, all sessions', 'of the log no more is read than windows take'),
   row('outboxBytesHigh', 'bytes a connection', 'publishers to it alone are not read from'),
   row('outboxBytesMax', 'bytes a connection', 'QoS 0 is dropped and counted'),
   row('outboxTotalBytesMax', 'bytes, all connections', 'QoS 0 is dropped at outboxBytesHigh'),
@@ -109,9 +116,15 @@ export const LIMITS: readonly LimitRow[] = [
   row('turnWorkMax', 'deliveries; a packet is 4 or more', 'further input waits for the next turn'),
   row('latenessMaxMs', 'ms', 'CONNECT is refused with 0x89 (3.x: 3) while the loop is so late'),
   row('topicAliasMaximum', 'aliases a connection', 'a larger alias: DISCONNECT 0x94'),
+  row(
+    'topicAliasBytesMax',
+    'bytes of topics',
+    "the client's aliases: DISCONNECT 0x97; ours: no more",
+  ),
   row('clientIdBytesMax', 'bytes', 'a longer client identifier: CONNACK 0x85 (3.x: 2)'),
   row('subscriptionsPerSessionMax', 'subscriptions', 'further ones: SUBACK 0x97 (3.x: 0x80)'),
   row('filterLevelsPerSessionMax', 'levels of all filters', 'further ones: SUBACK 0x97 (0x80)'),
+  row('filterBytesPerSessionMax', 'bytes of all filters', 'further ones: SUBACK 0x97 (0x80)'),
   row('topicCacheCountMax', 'topics an instance', 'the cache of matched topics is begun anew'),
   row('retainedReadsMax', 'reads of retained messages', 'further sessions wait their turn'),
   row(

@@ -21,6 +21,7 @@ import type { KeptMessage } from './kept-message.ts';
 import { layoutOf, type Piece, type Publication } from './publication.ts';
 import type { Route } from './route.ts';
 import type { Session } from './session.ts';
+import { AliasesIn } from './topic-aliases.ts';
 import { sameBytes, type TopicEntry } from './topic-cache.ts';
 
 const NO_MATCHING_SUBSCRIBERS = 0x10;
@@ -171,12 +172,13 @@ function topicOf(
     broker.violated(connection, 'topicAliasInvalid', `topic alias ${alias}`); // [MQTT-3.3.2-9]
     return undefined;
   }
-  connection.aliasesIn ??= [];
+  const aliases = (connection.aliasesIn ??= new AliasesIn());
   if (entry !== undefined) {
-    connection.aliasesIn[alias] = entry;
-    return entry;
+    if (aliases.set(alias, entry, broker.limits.topicAliasBytesMax)) return entry;
+    broker.disconnect(connection, 'quotaExceeded', 'too many bytes of topics behind aliases');
+    return undefined;
   }
-  entry = connection.aliasesIn[alias];
+  entry = aliases.get(alias);
   if (entry === undefined) {
     broker.violated(connection, 'protocolError', `topic alias ${alias} is not mapped`);
   }

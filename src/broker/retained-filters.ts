@@ -2,8 +2,7 @@
  * The filters that one walk through the retained messages serves: which parts of the table it has
  * to read, and which of the filters match a topic.
  */
-import { hasWildcard, literalPrefix, matchesFilter } from '#ports';
-import { type Leaf, SubscriptionTree } from './subscription-tree.ts';
+import { FilterTree, hasWildcard, literalPrefix, matchesFilter } from '#ports';
 import type { Subscription } from './subscription.ts';
 
 /** With no more filters than this, trying each is as quick as a tree. */
@@ -21,21 +20,14 @@ export interface RetainedRange {
 export class RetainedFilters {
   readonly ranges: readonly RetainedRange[];
   readonly #filters: readonly string[];
-  readonly #tree: SubscriptionTree | undefined;
-  readonly #byLeaf = new Map<Leaf, string>();
+  readonly #tree: FilterTree<string> | undefined;
 
   constructor(subscriptions: readonly Subscription[]) {
     this.#filters = subscriptions.map(({ filter }) => filter).sort();
     this.ranges = rangesOf(this.#filters);
     if (subscriptions.length <= TRIED_COUNT_MAX) return;
-    const tree = new SubscriptionTree();
-    for (const { filter, delivery } of subscriptions) {
-      tree.change(filter, (leaf) => {
-        leaf.deliveries.push(delivery);
-        this.#byLeaf.set(leaf, filter);
-      });
-    }
-    this.#tree = tree;
+    this.#tree = new FilterTree();
+    for (const filter of this.#filters) this.#tree.make(filter).value = filter;
   }
 
   /** Those that match a topic, always in the same order. */
@@ -44,7 +36,7 @@ export class RetainedFilters {
       return this.#filters.filter((filter) => matchesFilter(filter, topic));
     }
     const found: string[] = [];
-    this.#tree.match(topic, (leaf) => found.push(this.#byLeaf.get(leaf)!));
+    this.#tree.match(topic, (filter) => found.push(filter));
     return found.sort();
   }
 

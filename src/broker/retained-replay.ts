@@ -212,8 +212,8 @@ export class RetainedReplay implements RetainedReader {
       if (topic === walk.topic && filter <= walk.filter) continue;
       const subscription = this.#owedBy(filter);
       if (subscription === undefined) continue;
-      const isOwn = subscription.noLocal && message.publisher === session.clientId;
-      if (isOwn) continue; // [MQTT-3.8.3-3]
+      const own = message.publisher === session.clientId;
+      if (own && subscription.noLocal) continue; // [MQTT-3.8.3-3]
       const qos = effectiveQos(message.qos, subscription.qos);
       const { upTo } = subscription.owed!;
       // What was written while the client was away waits for it in the log, but not QoS 0.

@@ -38,6 +38,8 @@ export function createRoute(tree: SubscriptionTree, topic: string): Route {
   const deliveries: Delivery[] = [];
   const groups: SharedGroup[] = [];
   let at: Map<Session, number> | undefined;
+  /** Of sessions that match by several filters: all of their deliveries, by index. */
+  let several: Map<number, Delivery[]> | undefined;
   let offline = false;
   tree.match(topic, (leaf) => {
     if (leaf.offlineCount > 0) offline = true;
@@ -52,11 +54,15 @@ export function createRoute(tree: SubscriptionTree, topic: string): Route {
       if (index === undefined) {
         at.set(delivery.session, deliveries.length);
         deliveries.push(delivery);
-      } else {
-        deliveries[index] = mergeDeliveries(deliveries[index]!, delivery);
+        continue;
       }
+      several ??= new Map();
+      const matching = several.get(index);
+      if (matching === undefined) several.set(index, [deliveries[index]!, delivery]);
+      else matching.push(delivery);
     }
   });
+  for (const [index, matching] of several ?? []) deliveries[index] = mergeDeliveries(matching);
   const durableOnline =
     deliveries.some(({ session, qos, owedQos }) => session.durable && qos + owedQos > 0) ||
     groups.some((group) => group.durable);

@@ -100,15 +100,13 @@ class Model {
 }
 
 function putIn(leaf: Leaf, { subscription, group, offline }: Held): void {
-  if (subscription !== undefined) leaf.deliveries.push(subscription.delivery);
+  if (subscription !== undefined) leaf.add(subscription.delivery);
   if (group !== undefined) leaf.groups.push(group);
   if (offline) leaf.offlineCount++;
 }
 
 function takeOut(leaf: Leaf, { subscription, group, offline }: Held): void {
-  if (subscription !== undefined) {
-    leaf.deliveries.splice(leaf.deliveries.indexOf(subscription.delivery), 1);
-  }
+  if (subscription !== undefined) leaf.remove(subscription.delivery);
   if (group !== undefined) leaf.groups.splice(leaf.groups.indexOf(group), 1);
   if (offline) leaf.offlineCount--;
 }
@@ -232,6 +230,34 @@ describe('the subscription tree', () => {
         },
       ),
     );
+  });
+
+  test('the subscription identifiers of a session are joined once, however many match', (t) => {
+    const model = new Model();
+    const levels = 10;
+    for (let bits = 0; bits < 2 ** levels; bits++) {
+      const filter = Array.from({ length: levels }, (_, i) => ((bits >> i) & 1 ? '+' : 'a')).join(
+        '/',
+      );
+      model.apply({
+        kind: 'online',
+        session: 0,
+        filter,
+        remove: false,
+        qos: 1,
+        noLocal: bits % 2 === 0,
+        retainAsPublished: false,
+        identifier: 268_435_455,
+      });
+    }
+    const topic = Array.from({ length: levels }, () => 'a').join('/');
+    const concat = t.mock.method(Buffer, 'concat');
+
+    const route = createRoute(model.tree, topic);
+
+    assert.deepEqual(show(route), model.expect(topic));
+    const joined = concat.mock.calls.reduce((sum, { result }) => sum + result!.length, 0);
+    assert.ok(joined <= 2 * 2 ** levels * 5, `${joined} bytes of identifiers were joined`);
   });
 
   test('a change elsewhere leaves the version of a topic alone', () => {

@@ -1,8 +1,7 @@
 /** How one session gets a message that does not come by a route: from the log, or once more. */
-import { matchesFilter } from '#ports';
 import { isMailbox, receiverOf } from './mailbox.ts';
 import type { Session } from './session.ts';
-import { type Delivery, deliveryAt, mergeDeliveries } from './subscription.ts';
+import { type Delivery, deliveryAt, mergeDeliveries, type Subscription } from './subscription.ts';
 
 /** Like the merge of routes, for one session and a message from the log. */
 export function deliveryFor(
@@ -10,17 +9,19 @@ export function deliveryFor(
   topic: string,
   position: number,
 ): Delivery | undefined {
-  const { compatible } = session.space.guard;
-  const receiver = compatible ? receiverOf(topic) : undefined;
+  const { guard, broker } = session.space;
+  const receiver = guard.compatible ? receiverOf(topic) : undefined;
   if (receiver !== undefined && receiver !== session.clientId) return undefined;
-  let found: Delivery | undefined;
-  for (const subscription of session.subscriptions.values()) {
-    if (subscription.share !== undefined) continue;
-    if (receiver !== undefined && !isMailbox(subscription.text)) continue;
-    if (!matchesFilter(subscription.filter, topic)) continue;
+  const matching: Delivery[] = [];
+  const take = (subscription: Subscription): void => {
+    if (subscription.share !== undefined) return;
+    if (receiver !== undefined && !isMailbox(subscription.text)) return;
     const delivery = deliveryAt(subscription, position);
-    if (delivery === undefined) continue;
-    found = found === undefined ? delivery : mergeDeliveries(found, delivery);
-  }
-  return found;
+    if (delivery !== undefined) matching.push(delivery);
+  };
+  const exact = session.subscriptions.get(topic);
+  if (exact !== undefined) take(exact);
+  const { filters } = broker.catchUps.of(session);
+  filters.eachWildcard(topic, ({ subscription }) => take(subscription));
+  return matching.length === 0 ? undefined : mergeDeliveries(matching);
 }

@@ -6,6 +6,7 @@
  */
 import type { Position, Version } from '#ports';
 import type { Qos } from '#wire';
+import type { CatchUp } from './catch-up.ts';
 import type { Connection } from './connection.ts';
 import { Inflight } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
@@ -60,6 +61,8 @@ export class Session {
   readonly inflight: Inflight = new Inflight();
   /** Levels of all its filters together. */
   filterLevels = 0;
+  /** Bytes of all its filters together. */
+  filterBytes = 0;
   /** Deliveries of QoS 1/2 that may be open at once. */
   windowMax = 0;
   /** Some of its packet ids have, or had, rows of their own. */
@@ -99,6 +102,8 @@ export class Session {
   /** A transient session reads its mailbox up to here. */
   readsUntil: Position = Number.POSITIVE_INFINITY;
   reading = false;
+  /** While it is behind, and only for as long as it is used. */
+  catchUp: CatchUp | undefined = undefined;
   /** Something waits for window or socket: look again when either opens. */
   behind = false;
   dirty = false;
@@ -120,10 +125,12 @@ export class Session {
   hold(subscription: Subscription): void {
     if (this.subscriptions === NO_SUBSCRIPTIONS) this.subscriptions = new Map();
     (this.subscriptions as Map<string, Subscription>).set(subscription.text, subscription);
+    if (this.catchUp !== undefined) this.space.broker.catchUps.forget(this);
   }
 
   drop(subscription: Subscription): void {
     (this.subscriptions as Map<string, Subscription>).delete(subscription.text);
+    if (this.catchUp !== undefined) this.space.broker.catchUps.forget(this);
     this.owed?.delete(subscription.text);
   }
 

@@ -6,7 +6,7 @@
  * QoS 2 stays with its member [MQTT-4.8.2-4] [MQTT-4.8.2-5]. A group whose last durable member
  * has gone while others are online goes on with the log until they have what it owes.
  */
-import type { LogEntry, Position } from '#ports';
+import { FilterSet, type LogEntry, type Position } from '#ports';
 import type { Qos } from '#wire';
 import { deliverQos0, deliverTransient, effectiveQos, handOver } from './delivery.ts';
 import type { InstanceSpace } from './instance-space.ts';
@@ -317,7 +317,7 @@ export class SharedGroup {
     this.#reading = true;
     try {
       const page = await this.space.log.read({
-        filters: [{ filter: this.filter, after: 0 }],
+        filters: new FilterSet([{ filter: this.filter, after: 0 }]),
         after: this.next,
         countMax: PAGE_COUNT_MAX,
         bytesMax: PAGE_BYTES_MAX,

@@ -105,13 +105,20 @@ function refusal(connection: Connection, request: SubscriptionRequest): FaultCod
   const permissions = connection.caller!.permissions;
   const filter = splitShare(request.filter)?.filter ?? request.filter;
   if (permissions !== undefined && !permissions.maySubscribe(filter)) return 'notAuthorized';
-  const { subscriptions, filterLevels } = session;
+  const { subscriptions } = session;
   const isNew = !subscriptions.has(request.filter);
   const fault = session.space.guard.subscribe(session, filter, isNew);
   if (fault !== undefined || !isNew) return fault;
-  const { subscriptionsPerSessionMax, filterLevelsPerSessionMax } = connection.broker.limits;
-  const tooDeep = filterLevels + levelCount(request.filter) > filterLevelsPerSessionMax;
-  return tooDeep || subscriptions.size >= subscriptionsPerSessionMax ? 'quotaExceeded' : undefined;
+  return hasRoomFor(session, request.filter) ? undefined : 'quotaExceeded';
+}
+
+function hasRoomFor(session: Session, filter: string): boolean {
+  const { limits } = session.space.broker;
+  return (
+    session.subscriptions.size < limits.subscriptionsPerSessionMax &&
+    session.filterLevels + levelCount(filter) <= limits.filterLevelsPerSessionMax &&
+    session.filterBytes + Buffer.byteLength(filter) <= limits.filterBytesPerSessionMax
+  );
 }
 
 /** The reason for SUBACK; or the end of the connection, where the instance wants that. */

@@ -1,66 +1,40 @@
 /**
- * Which subscriptions match a topic: a tree of filter levels.
+ * Which subscriptions match a topic: what each filter leads to, and when that changed.
  *
  * Only online sessions stand in it one by one. Of offline ones a leaf knows just how many of
  * them must not miss a message, so a hundred thousand sleeping devices cost a publish nothing.
  */
 import { parentOf } from '#instances';
+import { FilterNode, FilterTree } from '#ports';
 import type { Delivery } from './subscription.ts';
 import type { SharedGroup } from './shared-group.ts';
 
 /** All that one filter leads to. */
 export class Leaf {
-  readonly deliveries: Delivery[] = [];
+  readonly #deliveries: Delivery[] = [];
   readonly groups: SharedGroup[] = [];
   /** Offline sessions that hold this filter at QoS 1 or 2. */
   offlineCount = 0;
 
+  /** In no particular order. */
+  get deliveries(): readonly Delivery[] {
+    return this.#deliveries;
+  }
+
+  add(delivery: Delivery): void {
+    delivery.slot = this.#deliveries.push(delivery) - 1;
+  }
+
+  /** The last one takes its place: a hundred thousand may leave at once. */
+  remove(delivery: Delivery): void {
+    const last = this.#deliveries.pop()!;
+    if (last === delivery) return;
+    last.slot = delivery.slot;
+    this.#deliveries[last.slot] = last;
+  }
+
   get empty(): boolean {
-    return this.deliveries.length === 0 && this.groups.length === 0 && this.offlineCount === 0;
-  }
-}
-
-class Node {
-  /** Most nodes have one child, which needs no map; deep filters are chains of such nodes. */
-  only: Node | undefined = undefined;
-  children: Map<string, Node> | undefined = undefined;
-  readonly parent: Node | undefined;
-  readonly level: string;
-  leaf: Leaf | undefined = undefined;
-
-  constructor(parent: Node | undefined, level: string) {
-    this.parent = parent;
-    this.level = level;
-  }
-
-  child(level: string): Node | undefined {
-    const { only } = this;
-    if (only !== undefined) return only.level === level ? only : undefined;
-    return this.children?.get(level);
-  }
-
-  add(level: string): Node {
-    const node = new Node(this, level);
-    if (this.only === undefined && this.children === undefined) {
-      this.only = node;
-      return node;
-    }
-    if (this.children === undefined) {
-      this.children = new Map([[this.only!.level, this.only!]]);
-      this.only = undefined;
-    }
-    this.children.set(level, node);
-    return node;
-  }
-
-  remove(child: Node): void {
-    if (this.only === child) this.only = undefined;
-    else this.children?.delete(child.level);
-    if (this.children?.size === 0) this.children = undefined;
-  }
-
-  get childless(): boolean {
-    return this.only === undefined && this.children === undefined;
+    return this.#deliveries.length === 0 && this.groups.length === 0 && this.offlineCount === 0;
   }
 }
 
@@ -68,7 +42,7 @@ class Node {
 const FAN_COUNT = 256;
 
 export class SubscriptionTree {
-  readonly #root = new Node(undefined, '');
+  readonly #leaves = new FilterTree<Leaf>();
   readonly #fans = new Uint32Array(FAN_COUNT);
   /** Filters with wildcards, by first level. */
   readonly #wildcards = new Map<string, number>();
@@ -82,12 +56,7 @@ export class SubscriptionTree {
 
   /** Somebody holds exactly this filter. */
   holds(filter: string): boolean {
-    let node: Node | undefined = this.#root;
-    for (const level of filter.split('/')) {
-      node = node.child(level);
-      if (node === undefined) return false;
-    }
-    return node.leaf !== undefined;
+    return this.#leaves.find(filter)?.value !== undefined;
   }
 
   /** How many filters with wildcards somebody holds that begin with the same level. */
@@ -111,18 +80,18 @@ export class SubscriptionTree {
 
   /** Changes the leaf of `filter`, making and removing it as needed. */
   change(filter: string, change: (leaf: Leaf) => void): void {
-    const node = this.#walk(filter);
-    if (node.leaf === undefined) {
-      node.leaf = new Leaf();
+    const node = this.#leaves.make(filter);
+    if (node.value === undefined) {
+      node.value = new Leaf();
       this.#filterCount++;
       this.#countWildcard(filter, 1);
     }
-    change(node.leaf);
-    if (node.leaf.empty) {
-      node.leaf = undefined;
+    change(node.value);
+    if (node.value.empty) {
+      node.value = undefined;
       this.#filterCount--;
       this.#countWildcard(filter, -1);
-      prune(node);
+      FilterNode.prune(node);
     }
     const first = filter.charCodeAt(0);
     if (first === PLUS || first === HASH) this.#changes++;
@@ -131,27 +100,7 @@ export class SubscriptionTree {
 
   /** Calls `visit` with each leaf whose filter matches `topic`. */
   match(topic: string, visit: (leaf: Leaf) => void): void {
-    const levels = topic.split('/');
-    const dollar = topic.charCodeAt(0) === DOLLAR;
-    let nodes: Node[] = [this.#root];
-    for (let depth = 0; depth <= levels.length && nodes.length > 0; depth++) {
-      const next: Node[] = [];
-      const wild = depth > 0 || !dollar; // [MQTT-4.7.2-1]
-      for (const node of nodes) {
-        // `a/#` matches `a` as well: looked up one level past the topic's end, too.
-        const multi = wild ? node.child('#') : undefined;
-        if (multi?.leaf !== undefined) visit(multi.leaf);
-        if (depth === levels.length) {
-          if (node.leaf !== undefined) visit(node.leaf);
-          continue;
-        }
-        const exact = node.child(levels[depth]!);
-        if (exact !== undefined) next.push(exact);
-        const single = wild ? node.child('+') : undefined;
-        if (single !== undefined) next.push(single);
-      }
-      nodes = next;
-    }
+    this.#leaves.match(topic, visit);
   }
 
   #countWildcard(filter: string, by: 1 | -1): void {
@@ -161,14 +110,6 @@ export class SubscriptionTree {
     if (count === 0) this.#wildcards.delete(first);
     else this.#wildcards.set(first, count);
   }
-
-  #walk(filter: string): Node {
-    let node = this.#root;
-    for (const level of filter.split('/')) {
-      node = node.child(level) ?? node.add(level);
-    }
-    return node;
-  }
 }
 
 /** It matches more than the one topic of its own name. */
@@ -176,14 +117,5 @@ export function isWild(filter: string): boolean {
   return filter.includes('+') || filter.endsWith('#');
 }
 
-function prune(leafless: Node): void {
-  let node: Node | undefined = leafless;
-  while (node?.parent !== undefined && node.leaf === undefined && node.childless) {
-    node.parent.remove(node);
-    node = node.parent;
-  }
-}
-
 const PLUS = 0x2b;
 const HASH = 0x23;
-const DOLLAR = 0x24;

@@ -28,6 +28,8 @@ export class Delivery {
   owedQos: Qos = 0;
   /** The route of every topic that only this delivery matches. */
   soloRoute: Route | undefined = undefined;
+  /** Its index in the leaf it stands in. */
+  slot = -1;
 
   constructor(
     session: Session,
@@ -142,24 +144,38 @@ export function splitShare(
   return end < 0 ? undefined : { share: text.slice(7, end), filter: text.slice(end + 1) };
 }
 
-/** One delivery for two matching subscriptions of one session. */
-export function mergeDeliveries(one: Delivery, other: Delivery): Delivery {
-  const merged = new Delivery(
-    one.session,
-    one.qos > other.qos ? one.qos : other.qos,
-    false,
-    one.retainAsPublished || other.retainAsPublished,
-    Buffer.concat([one.identifiers, other.identifiers]),
-    Math.min(one.since, other.since),
-  );
-  merged.owedUntil = Math.max(one.owedUntil, other.owedUntil);
-  merged.owedQos = Math.max(merged.qos, one.owedQos, other.owedQos) as Qos;
+/** One delivery for all matching subscriptions of one session. */
+export function mergeDeliveries(matching: readonly Delivery[]): Delivery {
+  if (matching.length === 1) return matching[0]!;
+  const merged = join(matching);
   // What the client published itself comes by those subscriptions only that are not No Local.
-  const mine = one.toPublisher;
-  const yours = other.toPublisher;
-  if (mine === undefined) merged.toPublisher = yours;
-  else if (yours === undefined) merged.toPublisher = mine;
-  else if (mine !== one || yours !== other) merged.toPublisher = mergeDeliveries(mine, yours);
+  const told = matching.filter((delivery) => delivery.toPublisher !== undefined);
+  if (told.length === 0) merged.toPublisher = undefined;
+  else if (told.length < matching.length) merged.toPublisher = mergeDeliveries(told);
+  return merged;
+}
+
+/** Joined in one go: a session may match by thousands of its filters. */
+function join(matching: readonly Delivery[]): Delivery {
+  let qos: Qos = 0;
+  let owedQos: Qos = 0;
+  let owedUntil: Position = 0;
+  let since = Number.POSITIVE_INFINITY;
+  let retainAsPublished = false;
+  const identifiers: Uint8Array[] = [];
+  for (const delivery of matching) {
+    if (delivery.qos > qos) qos = delivery.qos;
+    if (delivery.owedQos > owedQos) owedQos = delivery.owedQos;
+    if (delivery.owedUntil > owedUntil) owedUntil = delivery.owedUntil;
+    if (delivery.since < since) since = delivery.since;
+    if (delivery.retainAsPublished) retainAsPublished = true;
+    if (delivery.identifiers.length > 0) identifiers.push(delivery.identifiers);
+  }
+  const { session } = matching[0]!;
+  const bytes = Buffer.concat(identifiers);
+  const merged = new Delivery(session, qos, false, retainAsPublished, bytes, since);
+  merged.owedUntil = owedUntil;
+  merged.owedQos = owedQos > qos ? owedQos : qos;
   return merged;
 }
 

@@ -1,11 +1,12 @@
 /** The seams: what the core needs from a storage engine and from other nodes. */
 export type { Engine } from './engine.ts';
 export type { Fabric, FabricMessage } from './fabric.ts';
+export { FilterSet, type LogFilter, NEVER } from './filter-set.ts';
+export { FilterNode, FilterTree } from './filter-tree.ts';
 export type {
   Appended,
   InstanceLog,
   LogEntry,
-  LogFilter,
   LogMessage,
   LogPage,
   LogRead,

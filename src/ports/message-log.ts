@@ -30,6 +30,7 @@
  *   larger.
  */
 import type { Fault } from '#base';
+import type { FilterSet } from './filter-set.ts';
 
 /** Opaque: compare and store, nothing else. 0 is before every message. */
 export type Position = number;
@@ -58,14 +59,8 @@ export interface Appended {
   refused(fault: Fault): void;
 }
 
-export interface LogFilter {
-  readonly filter: string;
-  /** Only messages after this position count for this filter. */
-  readonly after: Position;
-}
-
 export interface LogRead {
-  readonly filters: readonly LogFilter[];
+  readonly filters: FilterSet;
   readonly after: Position;
   readonly countMax: number;
   readonly bytesMax: number;

@@ -2,15 +2,16 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import type { Clock, Fault } from '#base';
-import type {
-  Engine,
-  InstanceLog,
-  LogEntry,
-  LogFilter,
-  LogMessage,
-  Position,
-  Row,
-  Table,
+import {
+  type Engine,
+  FilterSet,
+  type InstanceLog,
+  type LogEntry,
+  type LogFilter,
+  type LogMessage,
+  type Position,
+  type Row,
+  type Table,
 } from '#ports';
 
 /** An open engine under test; closed with the test. */
@@ -104,15 +105,17 @@ export function write(table: Table, key: string, value: Uint8Array | undefined):
 /** Every message after `after` for these filters, page by page. */
 export async function readAll(
   log: InstanceLog,
-  filters: readonly (string | LogFilter)[],
+  asked: readonly (string | LogFilter)[],
   options: { readonly after?: Position; readonly countMax?: number } = {},
 ): Promise<LogEntry[]> {
-  const wanted = filters.map((one) => (typeof one === 'string' ? { filter: one, after: 0 } : one));
+  const filters = new FilterSet(
+    asked.map((one) => (typeof one === 'string' ? { filter: one, after: 0 } : one)),
+  );
   const entries: LogEntry[] = [];
   let after = options.after ?? 0;
   for (;;) {
     const page = await log.read({
-      filters: wanted,
+      filters,
       after,
       countMax: options.countMax ?? 1000,
       bytesMax: 1_000_000,

@@ -8,6 +8,7 @@ import { openLmdbEngine } from '#adapters/lmdb';
 import { silentLog } from '#base';
 import type { Engine } from '#ports';
 import { createTestClock, type EngineUnderTest, until } from './engine-fixture.ts';
+import { logFiltersContract } from './log-filters-contract.ts';
 import { messageLogContract } from './message-log-contract.ts';
 import { storeContract } from './store-contract.ts';
 
@@ -81,3 +82,4 @@ test('[ST5] the first write after a start becomes durable although nobody waits'
 
 storeContract(lmdb);
 messageLogContract(lmdb);
+logFiltersContract(lmdb);

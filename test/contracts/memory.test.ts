@@ -2,6 +2,7 @@
 import { createFabricHub, openMemoryEngine } from '#adapters/memory';
 import { createTestClock, type EngineUnderTest } from './engine-fixture.ts';
 import { fabricContract } from './fabric-contract.ts';
+import { logFiltersContract } from './log-filters-contract.ts';
 import { messageLogContract } from './message-log-contract.ts';
 import { storeContract } from './store-contract.ts';
 
@@ -28,4 +29,5 @@ const memory: EngineUnderTest = {
 
 storeContract(memory);
 messageLogContract(memory);
+logFiltersContract(memory);
 fabricContract('hub', () => createFabricHub({ clock: createTestClock() }));

@@ -12,6 +12,7 @@ import { sharedBroker, startBroker } from '../harness/index.ts';
 import { peerConnect, peerSubscribe, SwarmPeer } from '../harness/swarm-peer.ts';
 import { until } from '../harness/until.ts';
 import { connectClient, unique } from '../harness/v5-client.ts';
+import { publishPacket } from '../harness/v5-packets.ts';
 
 const MIB = 1024 * 1024;
 const broker = sharedBroker();
@@ -101,6 +102,68 @@ test('deep filters are bounded by their levels, in one session', async (t) => {
 
   const grown = residentBytes(own.pid) - before;
   assert.ok(grown < 100 * MIB, `${taken} filters of 64 kB take ${grown / MIB} MiB`);
+});
+
+test('long filters are bounded by their bytes, in one session', async (t) => {
+  const lasting = { clientId: unique('c'), cleanStart: false, properties: { sessionExpiry: 60 } };
+  const client = await connectClient(t, broker.port, lasting);
+  const filters = Array.from({ length: 40 }, (_, i) => `long${i}/`.padEnd(65_000, 'x'));
+  let taken = 0;
+  for (const filter of filters) {
+    const [reason] = (await client.subscribe(filter, 0)).reasons;
+    assert.ok(reason === 0 || reason === 0x97, `reason ${reason}`);
+    if (reason === 0) taken++;
+  }
+
+  assert.equal(taken, Math.floor(MIB / 65_000));
+  assert.deepEqual((await client.subscribe(filters[0]!, 1)).reasons, [1], 'held already');
+  await client.unsubscribe(filters[0]!);
+  assert.deepEqual(
+    (await client.subscribe(filters.at(-1)!, 0)).reasons,
+    [0],
+    'there is room again',
+  );
+  await client.disconnect();
+  const again = await connectClient(t, broker.port, lasting);
+  assert.deepEqual((await again.subscribe(filters[0]!, 0)).reasons, [0x97]);
+});
+
+test('topics behind the aliases of a client are bounded by their bytes', async (t) => {
+  const root = unique('a/');
+  const topic = (i: number): string => `${root}/${i}/`.padEnd(65_000, 'x');
+  const client = await connectClient(t, broker.port);
+  const set = (alias: number, name: string): void => {
+    client.send(publishPacket(name, 'x', { properties: { topicAlias: alias } }));
+  };
+
+  set(1, topic(1));
+  for (let i = 2; i < 64; i++) set(2, topic(i)); // the topic it had before counts no more
+  set(2, topic(63));
+  set(3, `${root}/short`);
+  for (const alias of [1, 2, 3]) set(alias, '');
+  await client.idle();
+
+  set(4, topic(64));
+  const { reasonString } = (await client.disconnected(0x97)).properties;
+  assert.match(String(reasonString), /aliases/);
+});
+
+test('the broker gives aliases to no more bytes of topics than it takes', async (t) => {
+  const topics = Array.from({ length: 4 }, (_, i) => unique(`a/${i}/`).padEnd(65_000, 'x'));
+  const short = unique('a/');
+  const client = await connectClient(t, broker.port, { properties: { topicAliasMaximum: 10 } });
+  await client.subscribe([...topics, short].map((filter) => [filter, 0] as const));
+  const sender = await connectClient(t, broker.port);
+
+  const aliases: (number | undefined)[] = [];
+  for (const topic of [...topics, short, ...topics, short]) {
+    sender.send(publishPacket(topic, 'x'));
+    const message = await client.message();
+    assert.equal(message.topic === topic, true);
+    aliases.push(message.properties.topicAlias);
+  }
+
+  assert.deepEqual(aliases, [1, 2, undefined, undefined, 3, 1, 2, undefined, undefined, 3]);
 });
 
 test('subscribing and unsubscribing over and over leaves nothing behind', async (t) => {

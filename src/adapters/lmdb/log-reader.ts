@@ -2,13 +2,21 @@
  * Reads pages: by merging the entries of the wanted topics, or by walking along the journal.
  *
  * A topic costs a search in the index, a stretch of journal costs a look at every message in it:
- * the cheaper of both is taken. Work per call is bounded; a page may come back empty.
+ * the cheaper of both is taken. Where neither is cheap the journal is walked for a slice first,
+ * and the index asked only if nothing was found there. Work per call is bounded; a page may come
+ * back empty.
  */
-import { literalPrefix, type LogEntry, type LogPage, type LogRead, type Position } from '#ports';
+import {
+  type FilterSet,
+  type LogEntry,
+  type LogPage,
+  type LogRead,
+  NEVER,
+  type Position,
+} from '#ports';
 import { CursorHeap } from '../cursor-heap.ts';
-import { FilterSet, NEVER } from '../filter-set.ts';
 import { Page } from '../page.ts';
-import type { LmdbInstanceLog } from './instance-log.ts';
+import type { LmdbInstanceLog, LogShared } from './instance-log.ts';
 import { JournalReader } from './journal-reader.ts';
 import { JournalScan, placeAfter } from './journal-scan.ts';
 import { KIND_MESSAGE } from './record.ts';
@@ -17,7 +25,8 @@ import { TopicCursor, topicsInIndex } from './topic-index.ts';
 
 const BYTES_PER_TOPIC = 12 * 1024; // of journal are walked in the time a topic is searched
 const TOPICS_LISTED_MAX = 512;
-const TOPICS_NAMED_MAX = 20_000;
+const SEARCHES_MAX = 20_000;
+const SEARCHES_FEW = 128; // take no longer than a slice
 const POINTS_MAX = 256;
 const RECORDS_PER_LOOK = 64; // at the clock
 
@@ -25,53 +34,87 @@ export async function readPage(log: LmdbInstanceLog, request: LogRead): Promise<
   // Whoever reads page after page from the cache must not keep the event loop from turning.
   await new Promise(setImmediate);
   const end = log.end();
-  const after = Math.max(request.after, log.floor());
-  const filters = new FilterSet(request.filters, after);
+  const { filters } = request;
   const page = new Page(request);
-  const from = filters.lowest === NEVER ? end : filters.lowest;
-  let next: Position;
-  if (from >= end) {
-    next = Math.max(request.after, end);
-  } else {
-    const topics = wantedTopics(log, filters, from);
-    next =
-      topics === undefined
-        ? await walk(log, filters, page, { from, end })
-        : await merge(log, topics, page, end);
+  const from = Math.max(request.after, log.floor(), filters.lowest);
+  const next = from >= end ? end : await fill(log, filters, page, { from, end });
+  const reached = Math.max(next, request.after);
+  return { entries: page.entries, next: reached, complete: reached >= log.end() };
+}
+
+interface Stretch {
+  readonly from: Position;
+  readonly end: Position;
+}
+
+/** Answers up to where it looked. */
+async function fill(
+  log: LmdbInstanceLog,
+  filters: FilterSet,
+  page: Page,
+  { from, end }: Stretch,
+): Promise<Position> {
+  let next = from;
+  if (filters.exact.size + filters.prefixes.length > SEARCHES_FEW) {
+    // Who asks for much mostly finds some of it nearby.
+    next = await walk(log, filters, page, { from, end });
+    if (page.entries.length > 0 || next >= end) return next;
+    await new Promise(setImmediate);
   }
-  next = Math.max(next, request.after);
-  return { entries: page.entries, next, complete: next >= log.end() };
+  const topics = await wantedTopics(log, filters, next);
+  if (topics === undefined) return walk(log, filters, page, { from: next, end });
+  return merge(log, topics, page, { from: next, end });
 }
 
 /** The topics to merge, each with the position it counts after; `undefined`: walk instead. */
-function wantedTopics(
+async function wantedTopics(
   log: LmdbInstanceLog,
   filters: FilterSet,
   from: Position,
-): Map<string, Position> | undefined {
+): Promise<ReadonlyMap<string, Position> | undefined> {
   const { segments, databases } = log.shared;
+  const { exact, prefixes } = filters;
   const worth = distance(log, from) / BYTES_PER_TOPIC;
-  if (filters.exact.size > Math.min(worth, TOPICS_NAMED_MAX)) return undefined;
-  const topics = new Map(filters.exact);
-  if (filters.wildcards.length === 0) return topics;
-  if (segments.list.length === 0) return topics;
+  if (exact.size + prefixes.length > Math.min(worth, SEARCHES_MAX)) return undefined;
+  if (prefixes.length === 0 || segments.list.length === 0) return exact;
+  const topics = new Map(exact);
   const countMax = Math.min(worth, TOPICS_LISTED_MAX);
-  for (let i = 0; i < filters.wildcards.length; i++) {
-    const { filter } = filters.wildcards[i]!;
-    const prefix = literalPrefix(filter);
+  const slice = new Slice(log.shared);
+  for (const prefix of prefixes) {
     const known = log.topicsInMemory(prefix);
     if (known.length > countMax) return undefined;
     const stored = topicsInIndex(databases.index, log.number, prefix, countMax);
     if (stored === undefined) return undefined;
-    for (const list of [known, stored]) {
-      for (const topic of list) {
-        const after = filters.afterOf(topic);
-        if (after !== NEVER) topics.set(topic, after);
-      }
+    for (const topic of new Set([...known, ...stored])) {
+      const after = filters.afterOf(topic);
+      if (after !== NEVER) topics.set(topic, after);
+      if (slice.isOver) await slice.giveWay();
     }
-    if (topics.size > countMax) return undefined;
+    if (topics.size - exact.size > countMax) return undefined;
+    if (slice.isOver) await slice.giveWay();
   }
   return topics;
+}
+
+/** Work that gives way to others once it has had the loop for a slice of time. */
+class Slice {
+  readonly #shared: LogShared;
+  #startMs: number;
+
+  constructor(shared: LogShared) {
+    this.#shared = shared;
+    this.#startMs = shared.clock.monotonicMs();
+  }
+
+  get isOver(): boolean {
+    const { clock, limits } = this.#shared;
+    return clock.monotonicMs() - this.#startMs >= limits.sliceMs;
+  }
+
+  async giveWay(): Promise<void> {
+    await new Promise(setImmediate);
+    this.#startMs = this.#shared.clock.monotonicMs();
+  }
 }
 
 /** Bytes of journal after `from`. */
@@ -88,17 +131,15 @@ async function merge(
   log: LmdbInstanceLog,
   topics: ReadonlyMap<string, Position>,
   page: Page,
-  end: Position,
+  { from, end }: Stretch,
 ): Promise<Position> {
-  const { clock, limits, segments, cache, databases } = log.shared;
+  const { segments, cache, databases } = log.shared;
   const heap = new CursorHeap<TopicCursor>();
-  let sliceMs = clock.monotonicMs();
+  const slice = new Slice(log.shared);
   for (const [topic, after] of topics) {
-    const cursor = new TopicCursor(log, databases.index, topic, Math.max(after, log.floor()));
+    const cursor = new TopicCursor(log, databases.index, topic, Math.max(after, from));
     if (cursor.advance()) heap.add(cursor);
-    if (clock.monotonicMs() - sliceMs < limits.sliceMs) continue;
-    await new Promise(setImmediate);
-    sliceMs = clock.monotonicMs();
+    if (slice.isOver) await slice.giveWay();
   }
   const reader = new JournalReader(segments, cache);
   while (!addCached(log, heap, reader, page, end)) await reader.load(false);
@@ -129,17 +170,19 @@ async function walk(
   log: LmdbInstanceLog,
   filters: FilterSet,
   page: Page,
-  range: { readonly from: Position; readonly end: Position },
+  range: Stretch,
 ): Promise<Position> {
-  const { clock, limits, segments, cache } = log.shared;
+  const { segments, cache } = log.shared;
+  const slice = new Slice(log.shared);
   const reader = new JournalReader(segments, cache);
   const start = log.points.get(range.from) ?? placeAfter(segments, range.from);
   const scan = new JournalScan(segments, reader, start);
   const judged = new Map<string, Position>();
-  const untilMs = clock.monotonicMs() + limits.sliceMs;
   let next = range.from;
+  let judges = false; // which may take a while
   for (let looked = 1; ; looked++) {
-    const late = looked % RECORDS_PER_LOOK === 0 && clock.monotonicMs() > untilMs;
+    const late = (judges || looked % RECORDS_PER_LOOK === 0) && slice.isOver;
+    judges = false;
     if (page.full || late) {
       keepPoint(log, next, scan);
       return next;
@@ -162,6 +205,7 @@ async function walk(
     if (after === undefined) {
       after = filters.afterOf(topic);
       judged.set(topic, after);
+      judges = true;
     }
     if (position <= after || position <= log.floor()) continue;
     page.add(reader.message(topic), reader.size);

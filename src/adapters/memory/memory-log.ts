@@ -5,19 +5,20 @@
  * removed, so a list is an array with a head that moves.
  */
 import type { Clock, Fault } from '#base';
-import type {
-  Appended,
-  InstanceLog,
-  LogEntry,
-  LogMessage,
-  LogPage,
-  LogRead,
-  LogRetention,
-  MessageLog,
-  Position,
+import {
+  type Appended,
+  type FilterSet,
+  type InstanceLog,
+  type LogEntry,
+  type LogMessage,
+  type LogPage,
+  type LogRead,
+  type LogRetention,
+  type MessageLog,
+  NEVER,
+  type Position,
 } from '#ports';
 import { CursorHeap } from '../cursor-heap.ts';
-import { FilterSet, NEVER } from '../filter-set.ts';
 import { own, Page } from '../page.ts';
 import { type Effect, type MemoryTurn, nextTurn } from './memory-turn.ts';
 
@@ -195,12 +196,13 @@ class MemoryInstanceLog implements InstanceLog {
 
   async read(request: LogRead): Promise<LogPage> {
     await nextTurn();
-    const filters = new FilterSet(request.filters, request.after);
+    const { filters } = request;
     const page = new Page(request);
-    const from = Math.min(filters.lowest, Math.max(request.after, this.#end));
+    const lowest = Math.max(request.after, filters.lowest);
+    const from = Math.min(lowest, Math.max(request.after, this.#end));
     const next =
-      filters.wildcards.length === 0
-        ? this.#readTopics(filters, page)
+      filters.prefixes.length === 0
+        ? this.#readTopics(filters, page, from)
         : this.#readAll(filters, page, from);
     const reached = Math.max(next, request.after);
     return { entries: page.entries, next: reached, complete: reached >= this.#end };
@@ -261,12 +263,12 @@ class MemoryInstanceLog implements InstanceLog {
   }
 
   /** Merges the lists of the named topics. */
-  #readTopics(filters: FilterSet, page: Page): Position {
+  #readTopics(filters: FilterSet, page: Page, from: Position): Position {
     const heap = new CursorHeap<ListCursor>();
     for (const [topic, after] of filters.exact) {
       const list = this.#topics.get(topic);
       if (list === undefined) continue;
-      const index = list.after(after);
+      const index = list.after(Math.max(from, after));
       if (index < list.entries.length) heap.add(new ListCursor(list.entries, index));
     }
     let next = 0;
