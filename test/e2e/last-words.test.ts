@@ -24,6 +24,7 @@ function sayAndClose(port: number, ...packets: readonly Uint8Array[]): Promise<v
     const socket = connectSocket({ port, host: '127.0.0.1' });
     socket.on('error', () => undefined);
     socket.on('close', () => resolve());
+    socket.resume(); // what comes is not looked at
     socket.on('connect', () => socket.end(bytes(...packets)));
   });
 }
