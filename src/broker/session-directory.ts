@@ -34,6 +34,12 @@ export interface Claim {
 export class SessionDirectory {
   readonly #broker: Broker;
   readonly #claims = new Map<string, Promise<void>>();
+  /**
+   * The last write of sessions that went offline, until it settles: whoever takes one up before
+   * must be told nothing that a crash could take back, so a row of its own is waited for, which
+   * settles behind all of them.
+   */
+  readonly #leaving = new Map<string, Settled>();
   #sweeping = false;
   #sweptMs = 0;
 
@@ -102,9 +108,10 @@ export class SessionDirectory {
     space.online.set(claim.clientId, session);
     const will = connection.connect?.will;
     if (will !== undefined) wills.keep(connection, session, will);
-    // What was read of it may not be on disk yet. This row settles behind all of that, and the
-    // client is told nothing before.
-    if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
+    const known = stored !== undefined && !this.#leaving.has(key);
+    if (known)
+      sessions.write(session, 0); // all that was read of it is on disk
+    else if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
     return stored !== undefined;
   }
 
@@ -114,12 +121,17 @@ export class SessionDirectory {
     const settled: Settled = {
       patient: true,
       settled: (fault) => {
-        if (fault === undefined || session.space.online.has(session.clientId)) return;
+        if (fault === undefined) {
+          if (this.#leaving.get(session.key) === settled) this.#leaving.delete(session.key);
+          return;
+        }
+        if (session.space.online.has(session.clientId)) return;
         clock.after(RETRY_MS, () => {
           if (!session.space.online.has(session.clientId)) this.#writeOffline(session, nowMs);
         });
       },
     };
+    this.#leaving.set(session.key, settled);
     sessions.write(session, nowMs, settled);
     const atMs = expiryMs(session.expirySeconds, nowMs);
     if (atMs !== undefined) sessions.setExpiry(session.key, atMs);
