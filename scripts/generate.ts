@@ -6,7 +6,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FAULTS } from '#base';
-import { listOptions, type Option, SETTINGS, variableName } from '#config';
+import { listOptions, type Option, SETTINGS, switchKind, variableName } from '#config';
 import { INSTANCE_METRICS, METRICS } from '#telemetry';
 import { actionsPage } from './generate-actions.ts';
 import { conformance } from './generate-conformance.ts';
@@ -71,7 +71,9 @@ function settingEntry(name: string, option: Option<unknown>): string {
   const facts = [`Value: ${option.kind.expected}.`];
   if (option.byDefault !== undefined) facts.push(`Default: \`${option.byDefault}\`.`);
   else facts.push('Not set by default.');
-  const doors = [`\`--${name}\``];
+  const flag =
+    option.kind === switchKind ? `\`--${name}\` or \`--${name}=false\`` : `\`--${name}\``;
+  const doors = [flag];
   if (option.environment === true) doors.push(`\`${variableName(name)}\``);
   if (option.file === true) doors.push(`\`${name}:\` in the file`);
   if (option.reload === true) facts.push('*Reload.*');

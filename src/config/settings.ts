@@ -161,6 +161,7 @@ export const SETTINGS: OptionTable<Settings> = {
     byDefault: 'false',
     group: WHO,
     text: 'Admit everybody: no user name, any client identifier, any topic.',
+    more: 'A user name that names an instance (`Signature|KEY|INSTANCE`) is still held to it.',
   }),
   openToNetwork: everywhere({
     kind: switchKind,
