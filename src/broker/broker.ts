@@ -16,6 +16,7 @@ import { Admission } from './admission.ts';
 import { CatchUps } from './catch-up.ts';
 import { Block, Connection, ConnectionState } from './connection.ts';
 import { CursorWriter } from './cursor-writer.ts';
+import { DurableAnswers } from './durable-answers.ts';
 import { refuseConnect } from './handshake.ts';
 import { InstanceSpace } from './instance-space.ts';
 import type { Limits } from './limits.ts';
@@ -84,6 +85,7 @@ export class Broker implements Doorkeeper {
   readonly directory: SessionDirectory;
   readonly wills: Wills;
   readonly admission: Admission;
+  readonly answers: DurableAnswers;
   readonly cursors: CursorWriter;
   readonly catchUps: CatchUps;
   readonly retainedReads: RetainedReads;
@@ -126,6 +128,7 @@ export class Broker implements Doorkeeper {
     );
     this.wheel = new TimerWheel(this.clock);
     this.cursors = new CursorWriter(this);
+    this.answers = new DurableAnswers(this);
     this.catchUps = new CatchUps(this);
     this.retainedReads = new RetainedReads(this.clock, this.limits.retainedReadsMax);
     this.turn = new Turn(() => this.#beforeFlush());
@@ -371,6 +374,7 @@ export class Broker implements Doorkeeper {
       this.#later = [];
       for (const action of later) action();
     }
+    this.answers.writeRows();
     this.cursors.writeUrgent();
   }
 

@@ -8,6 +8,7 @@ import type { Position, Version } from '#ports';
 import type { Qos } from '#wire';
 import type { CatchUp } from './catch-up.ts';
 import type { Connection } from './connection.ts';
+import type { DurableAnswer } from './durable-answers.ts';
 import { Inflight } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import type { KeptMessage } from './kept-message.ts';
@@ -112,6 +113,8 @@ export class Session {
   /** Groups of packets on their way to the client whose commit has not settled. */
   commitsOut = 0;
   releases: number[] | undefined = undefined;
+  /** Answers that wait for its row, which is written at the end of the turn. */
+  answers: DurableAnswer[] | undefined = undefined;
 
   constructor(space: InstanceSpace, clientId: string, key: string, expirySeconds: number) {
     this.space = space;

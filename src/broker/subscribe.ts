@@ -1,6 +1,5 @@
 /** SUBSCRIBE and UNSUBSCRIBE (3.8 to 3.11): each filter decided on its own, one answer for all. */
 import { FAULTS, type FaultCode } from '#base';
-import type { Settled } from '#ports';
 import {
   decodeSubscribe,
   decodeUnsubscribe,
@@ -10,7 +9,7 @@ import {
   type SubscribePacket,
   type SubscriptionRequest,
 } from '#wire';
-import { type Connection, ConnectionState } from './connection.ts';
+import type { Connection } from './connection.ts';
 import { levelCount } from './instance-space.ts';
 import { pump } from './pump.ts';
 import { oweRetained, replayRetained } from './retained-replay.ts';
@@ -168,24 +167,14 @@ export function receiveUnsubscribe(
 }
 
 /** A durable session's answer leaves once what it says is on disk. */
-function answerDurably(connection: Connection, answer: Buffer, then: () => void): void {
+function answerDurably(connection: Connection, answer: Buffer, next: () => void): void {
   const session = connection.session!;
   const { broker } = connection;
-  const send = (): void => {
-    connection.appendPacket(answer);
-    then();
-    broker.turn.schedule();
-  };
-  if (!session.durable) {
-    send();
+  if (session.durable) {
+    broker.answers.add(session, { packet: answer, next });
     return;
   }
-  const settled: Settled = {
-    settled: (fault) => {
-      if (connection.state !== ConnectionState.open) return;
-      if (fault === undefined) send();
-      else broker.disconnect(connection, fault.code, fault.message);
-    },
-  };
-  broker.sessions.write(session, 0, settled);
+  connection.appendPacket(answer);
+  next();
+  broker.turn.schedule();
 }

@@ -4,7 +4,9 @@
  * Memory is compared with what the attack would leave behind, times a generous factor.
  */
 import { strict as assert } from 'node:assert';
+import { readdir } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { brokerNumbers, residentBytes, watchMemory } from '../harness/broker-numbers.ts';
@@ -12,7 +14,7 @@ import { sharedBroker, startBroker } from '../harness/index.ts';
 import { peerConnect, peerSubscribe, SwarmPeer } from '../harness/swarm-peer.ts';
 import { until } from '../harness/until.ts';
 import { connectClient, unique } from '../harness/v5-client.ts';
-import { publishPacket } from '../harness/v5-packets.ts';
+import { publishPacket, subscribePacket } from '../harness/v5-packets.ts';
 
 const MIB = 1024 * 1024;
 const broker = sharedBroker();
@@ -330,4 +332,31 @@ test(`a message for ${SLEEPERS} sessions that are offline is one entry of the lo
     assert.deepEqual([present, got], [true, 'wake up']);
     peer.drop();
   }
+});
+
+test('a session that subscribes filter by filter writes its subscriptions now and then, not each time', async (t) => {
+  const own = await startBroker(t);
+  const properties = { sessionExpiry: 600 };
+  const client = await connectClient(t, own.port, { clientId: 'many', properties });
+  const count = 4_000;
+  const packets = Array.from({ length: count }, (_, index) =>
+    subscribePacket(index + 1, [[`building/7/floor/3/room/${index}/temperature`, 1]]),
+  );
+
+  client.send(...packets);
+  for (let id = 1; id <= count; id++) assert.equal((await client.next('suback')).packetId, id);
+
+  // Written each time they would be 800 MB.
+  const segments = await readdir(join(own.dataDirectory, 'journal'));
+  assert.equal(segments.length, 1);
+  await own.kill();
+  await own.restart();
+  const back = await connectClient(t, own.port, {
+    clientId: 'many',
+    cleanStart: false,
+    properties,
+  });
+  const last = `building/7/floor/3/room/${count - 1}/temperature`;
+  await back.publish(last, 'hot', { qos: 1 });
+  assert.equal((await back.find('publish')).payload, 'hot');
 });
