@@ -6,9 +6,11 @@
  *
  * @hot
  */
-import { type Fault, Slab } from '#base';
-import { type AckType, encodeAck, reasonName } from '#wire';
+import { type Fault, type FaultCode, FAULTS, Slab } from '#base';
+import { type AckType, encodeAck, isReasonAllowed, reasonName } from '#wire';
 import type { Connection } from './connection.ts';
+
+const QUOTA_EXCEEDED = 0x97;
 
 /** Whoever waits for a message to be kept. */
 export interface Acknowledging {
@@ -45,9 +47,15 @@ export class PendingAck implements Acknowledging {
       return;
     }
     if (this.firstByte === PUBREC) connection.session?.inbound?.delete(this.packetId);
-    if (connection.version5) connection.settleAck(this, fault.reason);
+    if (connection.version5) connection.settleAck(this, publishReason(fault.code));
     else connection.broker.disconnect(connection, fault.code, fault.message);
   }
+}
+
+/** The reason as PUBACK and PUBREC can say it. */
+export function publishReason(fault: FaultCode): number {
+  const reason = FAULTS[fault].v5;
+  return isReasonAllowed(reason, 'puback', 'server') ? reason : QUOTA_EXCEEDED;
 }
 
 /** First bytes of the acknowledgements we send. */

@@ -16,7 +16,7 @@ import {
 import type { Broker } from './broker.ts';
 import { isMailbox } from './mailbox.ts';
 import type { Session } from './session.ts';
-import type { Delivery, Subscription } from './subscription.ts';
+import { type Delivery, stillOwed, type Subscription } from './subscription.ts';
 
 const SWEEP_PERIOD_MS = 1000;
 /** What an entry takes beside its bytes, roughly. */
@@ -47,7 +47,8 @@ export class CatchUp {
     for (const subscription of session.subscriptions.values()) {
       const { filter, since, share, earlier } = subscription;
       if (share !== undefined) continue;
-      settledAt = Math.max(settledAt, since, earlier?.until ?? 0);
+      settledAt = Math.max(settledAt, since);
+      for (const { until } of earlier ?? []) settledAt = Math.max(settledAt, until);
       filters.push({ filter, after: askedAfter(session, subscription), subscription });
     }
     this.filters = new FilterSet(filters);
@@ -59,8 +60,8 @@ export class CatchUp {
 function askedAfter(session: Session, { text, qos, since, earlier }: Subscription): Position {
   if (!session.durable && !isMailbox(text)) return NEVER; // comes live
   const after = qos > 0 ? since : NEVER;
-  if (earlier === undefined || earlier.until <= session.next) return after;
-  return Math.min(after, earlier.since);
+  const owed = stillOwed(earlier, session.next) ?? [];
+  return owed.reduce((from, grant) => Math.min(from, grant.since), after);
 }
 
 export class CatchUps {

@@ -12,6 +12,7 @@ import { PUBREL } from './acks.ts';
 import type { Broker } from './broker.ts';
 import { ConnectionState, type Connection } from './connection.ts';
 import { send } from './delivery.ts';
+import { InflightState } from './inflight.ts';
 import type { Session, UnsentDelivery } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 
@@ -129,6 +130,7 @@ class PacketsBehindCommit implements Settled {
     this.#session.commitsOut--;
     const connection = this.#connection;
     const { broker } = connection;
+    if (fault !== undefined) this.#giveBack();
     if (connection.state !== ConnectionState.open) return;
     if (fault !== undefined) {
       broker.disconnect(connection, fault.code, fault.message);
@@ -143,5 +145,15 @@ class PacketsBehindCommit implements Settled {
     }
     for (const id of this.#releases) broker.ackWriter.write(connection, PUBREL, id, 0);
     broker.turn.schedule();
+  }
+
+  /** The disk knows nothing of them: what a group gave away at QoS 2 is the group's again. */
+  #giveBack(): void {
+    const { inflight } = this.#session;
+    for (const { group, position, qos, packetId } of this.#unsent) {
+      if (group === undefined || qos !== 2) continue;
+      inflight.advance(packetId, InflightState.free);
+      group.takeBack(position);
+    }
   }
 }

@@ -127,7 +127,8 @@ export function handOver(
     const state = qos === 1 ? InflightState.awaitsPuback : InflightState.awaitsPubrec;
     const packetId = session.inflight.take(state, position);
     session.unsent ??= [];
-    session.unsent.push({ packetId, message: publication.keep(), delivery, qos, retain });
+    const message = publication.keep();
+    session.unsent.push({ packetId, message, delivery, qos, retain, group, position });
     if (group !== undefined) {
       if (qos === 2) group.ownedByMember(position);
       else (session.leases ??= new Map()).set(packetId, lease!);

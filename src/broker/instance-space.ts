@@ -77,6 +77,10 @@ export class InstanceSpace {
     return `${this.instance.id}/${clientId}`;
   }
 
+  isOnline(sessionKey: string): boolean {
+    return this.online.has(sessionKey.slice(this.instance.id.length + 1));
+  }
+
   /** A logged message is on disk: durable sessions that are online get it. */
   dispatch(entry: TopicEntry, message: KeptMessage | undefined, position: Position): void {
     const before = this.dispatched;

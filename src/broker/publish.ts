@@ -8,10 +8,10 @@
  * @hot
  */
 import { isUtf8 } from 'node:buffer';
-import { FAULTS, type FaultCode } from '#base';
+import type { FaultCode } from '#base';
 import type { Permissions } from '#identity';
-import { isReasonAllowed, isTopicName, isValidUtf8, type Qos, readPublishProperties } from '#wire';
-import { type Acknowledging, type PendingAck, PUBACK, PUBREC } from './acks.ts';
+import { isTopicName, isValidUtf8, type Qos, readPublishProperties } from '#wire';
+import { type Acknowledging, type PendingAck, PUBACK, publishReason, PUBREC } from './acks.ts';
 import { receiveCommand } from './client-commands.ts';
 import { Commit } from './commit.ts';
 import type { Connection } from './connection.ts';
@@ -25,7 +25,6 @@ import { AliasesIn } from './topic-aliases.ts';
 import { sameBytes, type TopicEntry } from './topic-cache.ts';
 
 const NO_MATCHING_SUBSCRIBERS = 0x10;
-const QUOTA_EXCEEDED = 0x97;
 /** What a topic not met before is counted as, in deliveries. */
 const TOPIC_WORK = 16;
 
@@ -311,12 +310,6 @@ function refusePublish(
     const reason = connection.version5 ? publishReason(fault) : 0; // [MQTT-3.3.5-2]
     connection.acknowledge(qos === 1 ? PUBACK : PUBREC, packetId, reason);
   } else if (fault === 'payloadFormatInvalid') broker.disconnect(connection, fault);
-}
-
-/** The reason as PUBACK and PUBREC can say it. */
-function publishReason(fault: FaultCode): number {
-  const reason = FAULTS[fault].v5;
-  return isReasonAllowed(reason, 'puback', 'server') ? reason : QUOTA_EXCEEDED;
 }
 
 /** Copies for everybody who gets them now: QoS 0, and QoS 1/2 of transient sessions. */

@@ -40,8 +40,9 @@ const GO_TOPICS_MAX = 64;
 
 /** What a SUBSCRIBE that is handled now owes. */
 export function oweRetained(session: Session): RetainedOwed {
-  const underWay = session.walk?.number ?? 1;
-  const walk = session.replay === undefined ? underWay : underWay + 1;
+  const { number, topic } = session.walk ?? { number: 1, topic: '' };
+  // One that came somewhere, under way or left by a connection before, is not its walk.
+  const walk = session.replay === undefined && topic === '' ? number : number + 1;
   return { upTo: session.space.retained.newest(), walk };
 }
 
@@ -249,7 +250,8 @@ export class RetainedReplay implements RetainedReader {
       const state = qos === 1 ? InflightState.awaitsPuback : InflightState.awaitsPubrec;
       const packetId = session.inflight.take(state, 0);
       session.unsent ??= [];
-      session.unsent.push({ packetId, message, delivery, qos, retain: true });
+      const item = { packetId, message, delivery, qos, retain: true };
+      session.unsent.push({ ...item, group: undefined, position: 0 });
     } else {
       sendWithId(delivery, publication, qos, true, 0);
     }

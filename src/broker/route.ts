@@ -64,7 +64,7 @@ export function createRoute(tree: SubscriptionTree, topic: string): Route {
   });
   for (const [index, matching] of several ?? []) deliveries[index] = mergeDeliveries(matching);
   const durableOnline =
-    deliveries.some(({ session, qos, owedQos }) => session.durable && qos + owedQos > 0) ||
+    deliveries.some((delivery) => delivery.session.durable && delivery.logged) ||
     groups.some((group) => group.durable);
   const durable = durableOnline || offline;
   // Most topics have one subscriber: all of its topics share one route.

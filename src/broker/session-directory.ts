@@ -110,9 +110,23 @@ export class SessionDirectory {
     if (will !== undefined) wills.keep(connection, session, will);
     const known = stored !== undefined && !this.#leaving.has(key);
     if (known)
-      sessions.write(session, 0); // all that was read of it is on disk
+      this.#writeOnline(session); // all that was read of it is on disk
     else if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
     return stored !== undefined;
+  }
+
+  /** That its client is back is written until it is written, or the client has gone. */
+  #writeOnline(session: Session): void {
+    const { sessions, clock } = this.#broker;
+    sessions.write(session, 0, {
+      patient: true,
+      settled: (fault) => {
+        if (fault === undefined) return;
+        clock.after(RETRY_MS, () => {
+          if (session.connection !== undefined) this.#writeOnline(session);
+        });
+      },
+    });
   }
 
   /** What an offline session leaves behind is written until it is written, or the client is back. */
@@ -132,6 +146,7 @@ export class SessionDirectory {
       },
     };
     this.#leaving.set(session.key, settled);
+    sessions.writeCursor(session);
     sessions.write(session, nowMs, settled);
     const atMs = expiryMs(session.expirySeconds, nowMs);
     if (atMs !== undefined) sessions.setExpiry(session.key, atMs);
@@ -162,8 +177,7 @@ export class SessionDirectory {
       return;
     }
     const nowMs = clock.nowMs();
-    sessions.writeCursor(session); // before going offline: what is live is caught up
-    this.#writeOffline(session, nowMs);
+    this.#writeOffline(session, nowMs); // before going offline: what is live is caught up
     session.space.goOffline(session);
     wills.connectionClosed(connection, session.expirySeconds);
   }
@@ -368,12 +382,15 @@ export class SessionDirectory {
     const release = await this.#turnOf(key);
     try {
       const { sessions, metrics } = this.#broker;
+      const space = this.#broker.spaceOfKey(key);
       const stored = await sessions.read(key);
-      if (stored === undefined || stored.disconnectedMs === 0 || !this.#isOver(stored)) {
+      // Whatever the row says: who is online goes on, and writes it anew.
+      const isOnline = space?.isOnline(key) === true;
+      const isOffline = stored !== undefined && stored.disconnectedMs > 0 && !isOnline;
+      if (!isOffline || !this.#isOver(stored)) {
         sessions.clearExpiry(key, atMs);
         return;
       }
-      const space = this.#broker.spaceOfKey(key);
       if (space === undefined) return;
       if (stored.mailboxOnly !== true) metrics.sessionsExpired++;
       await this.#removeStored(space, key, stored);

@@ -18,7 +18,7 @@ import { decodeRetained, encodeRetained } from './retained.ts';
 import type { RetainedWalk } from './retained-replay.ts';
 import type { Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
-import type { StoredSubscription } from './subscription.ts';
+import { type StoredSubscription, stillOwed } from './subscription.ts';
 
 /** Expiries are found by their bucket, so that nothing of them is in memory. */
 export const EXPIRY_BUCKET_MS = 10_000;
@@ -89,7 +89,8 @@ export class SessionStore {
     for (const item of session.subscriptions.values()) {
       const { text, qos, noLocal, retainAsPublished, identifier, since, earlier, owed } = item;
       const own = { text, qos, noLocal, retainAsPublished, identifier, since };
-      subscriptions.push({ ...own, earlier, owed });
+      const next = session.live ? session.space.dispatched : session.next;
+      subscriptions.push({ ...own, earlier: stillOwed(earlier, next), owed });
     }
     const stored: StoredSession = {
       expirySeconds: session.expirySeconds,

@@ -43,6 +43,9 @@ export interface UnsentDelivery {
   readonly delivery: Delivery;
   readonly qos: Qos;
   readonly retain: boolean;
+  /** The group that gave it, and its place in the log; 0: it has none. */
+  readonly group: SharedGroup | undefined;
+  readonly position: Position;
 }
 
 const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map();

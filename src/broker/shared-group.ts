@@ -173,6 +173,13 @@ export class SharedGroup {
     this.space.broker.writeGroup(this);
   }
 
+  /** The member's session could not remember it, and it was not sent. */
+  takeBack(position: Position): void {
+    this.#outstanding.add(position);
+    this.giveBack({ group: this, position, message: undefined });
+    this.space.broker.writeGroup(this);
+  }
+
   /** A lease came back: its member has gone before acknowledging. */
   giveBack(lease: Lease): void {
     if (this.empty) return;

@@ -5,7 +5,6 @@ import {
   decodeUnsubscribe,
   encodeSuback,
   encodeUnsuback,
-  type Qos,
   type SubscribePacket,
   type SubscriptionRequest,
 } from '#wire';
@@ -14,7 +13,13 @@ import { levelCount } from './instance-space.ts';
 import { pump } from './pump.ts';
 import { oweRetained, replayRetained } from './retained-replay.ts';
 import type { Session } from './session.ts';
-import { type EarlierGrant, splitShare, type Subscription } from './subscription.ts';
+import {
+  addGrant,
+  type EarlierGrant,
+  splitShare,
+  stillOwed,
+  type Subscription,
+} from './subscription.ts';
 
 const NO_SUBSCRIPTION_EXISTED = 0x11;
 /** The one refusal that 3.1.1 knows. 3.1 has none, and takes this one as well. */
@@ -72,7 +77,7 @@ function subscribe(
     identifier: packet.subscriptionIdentifier,
     // A grant that goes on goes on where it was: nothing is lost by the swap [MQTT-3.8.4-4].
     since: goesOn(old, request) ? old.since : space.log.issued(),
-    earlier: earlierGrant(session, old, request),
+    earlier: earlierGrants(session, old, request),
     owed: wants ? oweRetained(session) : stillOwed,
   });
 }
@@ -82,19 +87,18 @@ function goesOn(old: Subscription | undefined, request: SubscriptionRequest): ol
 }
 
 /** Where QoS 0 takes the place of more: what was published until now and is still on its way. */
-function earlierGrant(
+function earlierGrants(
   session: Session,
   old: Subscription | undefined,
   request: SubscriptionRequest,
-): EarlierGrant | undefined {
+): readonly EarlierGrant[] | undefined {
   if (old === undefined || !session.durable || old.share !== undefined) return undefined;
-  const { earlier } = old;
-  if (old.qos === 0 || request.qos > 0) return earlier;
   const { space } = session;
+  const before = stillOwed(old.earlier, session.live ? space.dispatched : session.next);
+  if (old.qos === 0 || request.qos > 0) return before;
   const until = space.log.issued();
-  if (session.live && space.dispatched >= until) return undefined;
-  const qos = Math.max(old.qos, earlier?.qos ?? 0) as Qos;
-  return { qos, since: earlier?.since ?? old.since, until };
+  if (session.live && space.dispatched >= until) return before;
+  return addGrant(before, { qos: old.qos, since: old.since, until });
 }
 
 function refusal(connection: Connection, request: SubscriptionRequest): FaultCode | undefined {

@@ -21,11 +21,14 @@ export class Delivery {
   identifiers: Uint8Array;
   /** How the session gets what its own client published; `undefined`: not at all. */
   toPublisher: Delivery | undefined;
-  /** Logged messages up to here were published before it. */
-  since: Position;
-  /** Those up to here are owed at this QoS, which the client had asked for then. */
-  owedUntil: Position = 0;
-  owedQos: Qos = 0;
+  /** Logged messages up to here were published before it, or are an earlier grant's. */
+  readonly since: Position;
+  /** What the client had asked for before, where that is still owed. */
+  earlier: readonly EarlierGrant[] = NO_GRANTS;
+  /** What was merged into it; `undefined`: nothing was. */
+  parts: readonly Delivery[] | undefined = undefined;
+  /** Beyond this position it is what it is now. */
+  settledAt: Position;
   /** The route of every topic that only this delivery matches. */
   soloRoute: Route | undefined = undefined;
   /** Its index in the leaf it stands in. */
@@ -44,13 +47,28 @@ export class Delivery {
     this.retainAsPublished = retainAsPublished;
     this.identifiers = identifiers;
     this.since = since;
+    this.settledAt = since;
     this.toPublisher = noLocal ? undefined : this;
   }
 
   /** The QoS granted for a logged message; 0: it has no part in that one. */
   qosAt(position: Position): Qos {
-    if (position <= this.owedUntil) return this.owedQos;
-    return position > this.since ? this.qos : 0;
+    if (position > this.settledAt) return this.qos;
+    if (this.parts === undefined) {
+      return grantAt(this.earlier, position)?.qos ?? (position > this.since ? this.qos : 0);
+    }
+    let qos: Qos = 0;
+    for (const part of this.parts) {
+      const own = part.qosAt(position);
+      if (own > qos) qos = own;
+    }
+    return qos;
+  }
+
+  /** It had, or has, a part in what is logged. */
+  get logged(): boolean {
+    if (this.qos > 0 || this.earlier.length > 0) return true;
+    return this.parts?.some((part) => part.logged) === true;
   }
 }
 
@@ -59,6 +77,34 @@ export interface EarlierGrant {
   readonly qos: Qos;
   readonly since: Position;
   readonly until: Position;
+}
+
+const NO_GRANTS: readonly EarlierGrant[] = [];
+const GRANTS_MAX = 4;
+
+function grantAt(grants: readonly EarlierGrant[], position: Position): EarlierGrant | undefined {
+  return grants.find(({ since, until }) => position > since && position <= until);
+}
+
+/** One grant more; the oldest become one where a client cannot make up its mind. */
+export function addGrant(
+  grants: readonly EarlierGrant[] = NO_GRANTS,
+  grant: EarlierGrant,
+): readonly EarlierGrant[] {
+  const all = [...grants, grant];
+  if (all.length <= GRANTS_MAX) return all;
+  const [first, second, ...rest] = all as [EarlierGrant, EarlierGrant, ...EarlierGrant[]];
+  const qos = first.qos > second.qos ? first.qos : second.qos;
+  return [{ qos, since: first.since, until: second.until }, ...rest];
+}
+
+/** Those that are for messages after `next`; `undefined`: none is. */
+export function stillOwed(
+  grants: readonly EarlierGrant[] | undefined,
+  next: Position,
+): readonly EarlierGrant[] | undefined {
+  const owed = grants?.filter(({ until }) => until > next);
+  return owed === undefined || owed.length === 0 ? undefined : owed;
 }
 
 export interface Subscription {
@@ -76,7 +122,7 @@ export interface Subscription {
   /** Only messages after this position are this subscription's. */
   readonly since: Position;
   /** What is still owed of an earlier grant; `undefined`: nothing. */
-  readonly earlier?: EarlierGrant | undefined;
+  readonly earlier?: readonly EarlierGrant[] | undefined;
   readonly owed: RetainedOwed | undefined;
   readonly delivery: Delivery;
   /** Where it stands in its group; `undefined`: not shared, or its session is offline. */
@@ -91,7 +137,7 @@ export interface StoredSubscription {
   readonly retainAsPublished: boolean;
   readonly identifier: number;
   readonly since: Position;
-  readonly earlier?: EarlierGrant | undefined;
+  readonly earlier?: readonly EarlierGrant[] | undefined;
   /** Its retained messages, while a walk is to serve them, and for a while longer. */
   readonly owed?: RetainedOwed | undefined;
 }
@@ -117,8 +163,8 @@ function createDelivery(session: Session, stored: StoredSubscription): Delivery 
   const identifiers = encodeIdentifier(identifier);
   const delivery = new Delivery(session, qos, noLocal, retainAsPublished, identifiers, since);
   if (earlier !== undefined) {
-    delivery.owedUntil = earlier.until;
-    delivery.owedQos = earlier.qos;
+    delivery.earlier = earlier;
+    for (const { until } of earlier) delivery.settledAt = Math.max(delivery.settledAt, until);
   }
   return delivery;
 }
@@ -128,11 +174,11 @@ export function deliveryAt(
   { delivery, since, earlier }: Subscription,
   position: Position,
 ): Delivery | undefined {
-  const owed = earlier !== undefined && position > earlier.since && position <= earlier.until;
-  if (!owed) return position > since ? delivery : undefined;
+  const grant = earlier === undefined ? undefined : grantAt(earlier, position);
+  if (grant === undefined) return position > since ? delivery : undefined;
   const { session, retainAsPublished, identifiers, toPublisher } = delivery;
   const noLocal = toPublisher === undefined;
-  return new Delivery(session, earlier.qos, noLocal, retainAsPublished, identifiers, since);
+  return new Delivery(session, grant.qos, noLocal, retainAsPublished, identifiers, since);
 }
 
 /** `$share/name/filter` in its parts; the text was validated before. */
@@ -158,24 +204,19 @@ export function mergeDeliveries(matching: readonly Delivery[]): Delivery {
 /** Joined in one go: a session may match by thousands of its filters. */
 function join(matching: readonly Delivery[]): Delivery {
   let qos: Qos = 0;
-  let owedQos: Qos = 0;
-  let owedUntil: Position = 0;
-  let since = Number.POSITIVE_INFINITY;
+  let settledAt: Position = 0;
   let retainAsPublished = false;
   const identifiers: Uint8Array[] = [];
   for (const delivery of matching) {
     if (delivery.qos > qos) qos = delivery.qos;
-    if (delivery.owedQos > owedQos) owedQos = delivery.owedQos;
-    if (delivery.owedUntil > owedUntil) owedUntil = delivery.owedUntil;
-    if (delivery.since < since) since = delivery.since;
+    if (delivery.settledAt > settledAt) settledAt = delivery.settledAt;
     if (delivery.retainAsPublished) retainAsPublished = true;
     if (delivery.identifiers.length > 0) identifiers.push(delivery.identifiers);
   }
   const { session } = matching[0]!;
   const bytes = Buffer.concat(identifiers);
-  const merged = new Delivery(session, qos, false, retainAsPublished, bytes, since);
-  merged.owedUntil = owedUntil;
-  merged.owedQos = owedQos > qos ? owedQos : qos;
+  const merged = new Delivery(session, qos, false, retainAsPublished, bytes, settledAt);
+  merged.parts = matching;
   return merged;
 }
 
