@@ -170,6 +170,24 @@ describe('a message under way to the disk', () => {
     assert.deepEqual(await takeAll(subscriber), ['more at 2']);
   });
 
+  test('is not granted more by a filter beside the one it came by', async (t) => {
+    const scene = await openScene(t);
+    const { disk, connect, stay } = scene;
+    await leaveReader(scene, 't');
+    const publisher = await connect('publisher');
+    const subscriber = await stay('subscriber');
+    await subscriber.subscribe('t/#', 0);
+    disk.hold();
+    await send(publisher, ['news'], 2);
+
+    const subscribed = subscriber.subscribe('t', 2);
+    await elapse(50);
+    disk.release();
+    await subscribed;
+
+    assert.deepEqual(await takeAll(subscriber), ['news at 0']);
+  });
+
   test('of a group goes to those who stay when its durable member leaves meanwhile', async (t) => {
     const { disk, connect, stay } = await openScene(t);
     const passing = await connect('passing');

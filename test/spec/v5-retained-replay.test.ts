@@ -264,3 +264,21 @@ for (const how of ['stop', 'kill'] as const) {
     assert.deepEqual(keeper.arrived.sort(), topics(parent, 30, 2));
   });
 }
+
+test('[MQTT-3.3.1-9] a subscription made anew is owed all, where a walk for another one was left', async (t) => {
+  const parent = await retain(t, broker.port, 20, 1);
+  const keeper = new Keeper();
+  const first = await keeper.online(t, broker.port, false);
+  await first.subscribe(`${parent}/+`, 1);
+  await keeper.take(6);
+  await first.unsubscribe(`${parent}/+`);
+  first.drop();
+
+  const second = await keeper.online(t, broker.port, true);
+  const before = keeper.arrived.length;
+  await second.subscribe(`${parent}/#`, 1);
+  await keeper.takeAll(t, broker.port);
+
+  const anew = new Set(keeper.arrived.slice(before));
+  assert.deepEqual([...anew].sort(), topics(parent, 20));
+});

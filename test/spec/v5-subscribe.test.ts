@@ -403,3 +403,27 @@ test('[MQTT-3.1.2-24] a SUBACK larger than the client takes is not sent: DISCONN
 
   await client.disconnected(0x95);
 });
+
+test('[MQTT-3.8.4-4] each message comes by the grant of its time, however often that changes', async (t) => {
+  const topic = unique('q/');
+  const properties = { sessionExpiry: 600, receiveMaximum: 1 };
+  const publisher = await connectClient(t, broker.port);
+  const subscriber = await connectClient(t, broker.port, { properties });
+  const expected: string[] = [];
+  for (const qos of [2, 0, 2, 0, 1, 0]) {
+    await subscriber.subscribe(topic, qos);
+    for (const part of ['a', 'b']) {
+      const payload = `${expected.length}${part}`;
+      await publisher.publish(topic, payload, { qos: 2 });
+      expected.push(`${payload} at ${qos}`);
+    }
+  }
+
+  const taken: string[] = [];
+  while (taken.length < expected.length) {
+    const message = await subscriber.receive();
+    taken.push(`${message.payload} at ${message.qos}`);
+  }
+  assert.deepEqual(taken.sort(), expected.sort());
+  await subscriber.idle();
+});

@@ -1,0 +1,115 @@
+/**
+ * A disk that refuses writes for a while, and rows that nobody waits for: what they say is not
+ * forgotten with them.
+ */
+import { strict as assert } from 'node:assert';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { silentLog, systemClock } from '#base';
+import type { Engine } from '#ports';
+import { openLocalBroker, openLocalDoor } from '../harness/local-broker.ts';
+import { lyingDisk, openLmdbEngine } from '../harness/lying-disk.ts';
+import { until } from '../harness/until.ts';
+import { connectClient, type V5Client } from '../harness/v5-client.ts';
+
+const REFUSED = { shown: 'none', kept: 'none' } as const;
+const properties = { sessionExpiry: 600 };
+
+interface Scene {
+  readonly engine: Engine;
+  connect(clientId: string, options?: object): Promise<V5Client>;
+  /** From now on the disk takes so many writes and refuses the rest. */
+  refuseAfter(count: number): void;
+  heal(): void;
+}
+
+async function openScene(t: TestContext): Promise<Scene> {
+  const directory = await mkdtemp(join(tmpdir(), 'refused-'));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  const engine = await openLmdbEngine({
+    directory,
+    clock: systemClock,
+    log: silentLog,
+    limits: { retryMs: 20 },
+  });
+  const broker = await openLocalBroker(t, { engine });
+  const port = await openLocalDoor(t, broker);
+  const heal = (): void => {
+    lyingDisk.decide = () => undefined;
+  };
+  t.after(heal);
+  return {
+    engine,
+    connect: (clientId, options) => connectClient(t, port, { clientId, properties, ...options }),
+    refuseAfter: (count) => {
+      let left = count;
+      lyingDisk.decide = () => (left-- > 0 ? undefined : REFUSED);
+    },
+    heal,
+  };
+}
+
+test('a QoS 2 message that a group gave away is the group’s again', async (t) => {
+  const { engine, connect, refuseAfter, heal } = await openScene(t);
+  const member = await connect('member');
+  await member.subscribe('$share/g/t', 2);
+  const publisher = await connect('publisher');
+  await until(
+    () => engine.pendingBytes === 0,
+    () => 'nothing else is on its way',
+  );
+  refuseAfter(1); // the message itself
+
+  publisher.sendPublish('t', 'precious', { qos: 2, packetId: 1 });
+  assert.equal((await publisher.next('pubrec')).reason, 0);
+  await member.hungUp(); // its packet id could not be kept
+  heal();
+  const probe = engine.store.table('probe');
+  const isWell = (): Promise<boolean> =>
+    probe.put('row', Buffer.from('x')).then(
+      () => true,
+      () => false,
+    );
+  await until(isWell, () => 'the disk takes writes again');
+
+  const back = await connect('member', { cleanStart: false });
+  assert.equal((await back.receive()).payload, 'precious');
+});
+
+test('that a client is back is written once the disk takes it', async (t) => {
+  const { engine, connect, refuseAfter, heal } = await openScene(t);
+  const before = await connect('client');
+  await before.subscribe('t', 1);
+  await before.disconnect();
+  const sessions = engine.store.table('sessions');
+  const disconnectedMs = async (): Promise<number | undefined> => {
+    for await (const rows of sessions.scan('')) {
+      for (const { key, value } of rows) {
+        if (!key.endsWith('/client')) continue;
+        const row = JSON.parse(Buffer.from(value).toString()) as { disconnectedMs: number };
+        return row.disconnectedMs;
+      }
+    }
+    return undefined;
+  };
+  await until(
+    async () => ((await disconnectedMs()) ?? 0) > 0 && engine.pendingBytes === 0,
+    () => 'it is offline, and that is on the disk',
+  );
+  refuseAfter(0);
+
+  const back = await connect('client', { cleanStart: false });
+  await until(
+    async () => ((await disconnectedMs()) ?? 0) > 0,
+    () => 'the row was refused',
+  );
+  heal();
+
+  await until(
+    async () => (await disconnectedMs()) === 0,
+    () => 'the row says so',
+  );
+  await back.idle();
+});
