@@ -198,12 +198,7 @@ export class PartialPacket {
  * Whether the packet that begins at `bytes[start]` and is cut short there is a PUBLISH of which
  * nothing but payload is missing.
  */
-export function mayComeInTwo(
-  bytes: Buffer,
-  start: number,
-  bodyStart: number,
-  version5: boolean,
-): boolean {
+function mayComeInTwo(bytes: Buffer, start: number, bodyStart: number, version5: boolean): boolean {
   const { length } = bytes;
   if (bytes[start]! >> 4 !== PacketType.publish) return false;
   let at = bodyStart + 2;

@@ -68,7 +68,7 @@ function subscribe(
   const wants = wantsRetained(request, old !== undefined);
   if (wants) (session.owed ??= new Set()).add(request.filter);
   // What its first SUBSCRIBE is owed stays owed where the next one just asks for nothing more.
-  const stillOwed = request.retainHandling === 1 ? old?.owed : undefined;
+  const owedBefore = request.retainHandling === 1 ? old?.owed : undefined;
   space.subscribe(session, {
     text: request.filter,
     qos: request.qos,
@@ -78,7 +78,7 @@ function subscribe(
     // A grant that goes on goes on where it was: nothing is lost by the swap [MQTT-3.8.4-4].
     since: goesOn(old, request) ? old.since : space.log.issued(),
     earlier: earlierGrants(session, old, request),
-    owed: wants ? oweRetained(session) : stillOwed,
+    owed: wants ? oweRetained(session) : owedBefore,
   });
 }
 

@@ -85,6 +85,13 @@ async function send(
   await allSent(publisher);
 }
 
+/** The broker has read what was asked for; then the commit goes on, and the answer comes. */
+async function meanwhile(disk: HeldDisk, asking: Promise<unknown>): Promise<void> {
+  await elapse(50);
+  disk.release();
+  await asking;
+}
+
 /** What the broker had to say before it read this far has come. */
 async function allSent(client: V5Client): Promise<void> {
   client.send(PINGREQ);
@@ -102,9 +109,7 @@ describe('a message under way to the disk', () => {
     await send(publisher, ['news'], 2, true);
 
     const subscribed = subscriber.subscribe('t', 2);
-    await elapse(50);
-    disk.release();
-    await subscribed;
+    await meanwhile(disk, subscribed);
 
     const first = await subscriber.receive();
     assert.deepEqual([first.payload, first.retain, first.qos], ['news', true, 2]);
@@ -123,9 +128,7 @@ describe('a message under way to the disk', () => {
     await send(publisher, ['news'], 2);
 
     const subscribed = staying.subscribe('$share/g/t', 2);
-    await elapse(50);
-    disk.release();
-    await subscribed;
+    await meanwhile(disk, subscribed);
 
     const all = [...(await takeAll(passing)), ...(await takeAll(staying))];
     assert.deepEqual(all, ['news at 2']);
@@ -141,9 +144,7 @@ describe('a message under way to the disk', () => {
     await send(publisher, ['news'], 1);
 
     const subscribed = subscriber.subscribe('t', 0);
-    await elapse(50);
-    disk.release();
-    await subscribed;
+    await meanwhile(disk, subscribed);
 
     assert.deepEqual(await takeAll(subscriber), ['news at 1']);
     await (await connect('another')).publish('t', 'more', { qos: 1 });
@@ -161,9 +162,7 @@ describe('a message under way to the disk', () => {
     await send(publisher, ['news'], 2);
 
     const subscribed = subscriber.subscribe('t', 2);
-    await elapse(50);
-    disk.release();
-    await subscribed;
+    await meanwhile(disk, subscribed);
 
     assert.deepEqual(await takeAll(subscriber), ['news at 0']);
     await (await connect('another')).publish('t', 'more', { qos: 2 });
@@ -181,9 +180,7 @@ describe('a message under way to the disk', () => {
     await send(publisher, ['news'], 2);
 
     const subscribed = subscriber.subscribe('t', 2);
-    await elapse(50);
-    disk.release();
-    await subscribed;
+    await meanwhile(disk, subscribed);
 
     assert.deepEqual(await takeAll(subscriber), ['news at 0']);
   });
@@ -199,9 +196,7 @@ describe('a message under way to the disk', () => {
     await send(publisher, ['1', '2', '3'], 1);
 
     const left = staying.unsubscribe('$share/g/t');
-    await elapse(50);
-    disk.release();
-    await left;
+    await meanwhile(disk, left);
 
     assert.deepEqual(await takeAll(passing), ['1 at 1', '2 at 1', '3 at 1']);
     await (await connect('another')).publish('t', '4', { qos: 1 });

@@ -4,7 +4,7 @@
  */
 import { strict as assert } from 'node:assert';
 import { connect as connectSocket } from 'node:net';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { HeldDisk } from '../harness/held-disk.ts';
 import { openLocalBroker, openLocalDoor } from '../harness/local-broker.ts';
 import { connectClient, type V5Client } from '../harness/v5-client.ts';
@@ -37,6 +37,16 @@ function messages(count: number): Buffer[] {
   return Array.from({ length: count }, (_, index) => publishPacket('t', `${index}`, { qos: 0 }));
 }
 
+/** Hears what is said on `topic`, and the will. */
+async function listen(t: TestContext, port: number, topic: string): Promise<V5Client> {
+  const listener = await connectClient(t, port);
+  await listener.subscribe([
+    [topic, 0],
+    ['will', 0],
+  ]);
+  return listener;
+}
+
 async function takes(listener: V5Client, count: number): Promise<void> {
   for (let i = 0; i < count; i++) assert.equal((await listener.message()).payload, `${i}`);
 }
@@ -44,11 +54,7 @@ async function takes(listener: V5Client, count: number): Promise<void> {
 test('more messages than a turn takes, then DISCONNECT and the end', async (t) => {
   const broker = await openLocalBroker(t, { limits: { turnWorkMax: 10 } });
   const port = await openLocalDoor(t, broker);
-  const listener = await connectClient(t, port);
-  await listener.subscribe([
-    ['t', 0],
-    ['will', 0],
-  ]);
+  const listener = await listen(t, port, 't');
 
   await sayAndClose(port, connectPacket(speaker('s')), ...messages(COUNT), disconnectPacket());
 
@@ -60,11 +66,7 @@ test('more messages than a turn takes, then DISCONNECT and the end', async (t) =
 test('without DISCONNECT the will follows the last message', async (t) => {
   const broker = await openLocalBroker(t, { limits: { turnWorkMax: 10 } });
   const port = await openLocalDoor(t, broker);
-  const listener = await connectClient(t, port);
-  await listener.subscribe([
-    ['t', 0],
-    ['will', 0],
-  ]);
+  const listener = await listen(t, port, 't');
 
   await sayAndClose(port, connectPacket(speaker('s')), ...messages(COUNT));
 
@@ -77,11 +79,7 @@ test('CONNECT, a message and DISCONNECT are read though the decision takes longe
   const broker = await openLocalBroker(t, { engine: disk.engine });
   t.after(() => disk.release());
   const port = await openLocalDoor(t, broker);
-  const listener = await connectClient(t, port);
-  await listener.subscribe([
-    ['t', 0],
-    ['will', 0],
-  ]);
+  const listener = await listen(t, port, 't');
   disk.hold(); // the session is durable: its row is waited for
 
   const said = sayAndClose(
@@ -105,11 +103,7 @@ test('what stands behind messages for a slow subscriber is read', async (t) => {
   const port = await openLocalDoor(t, broker);
   const slow = await connectClient(t, port, { properties: { receiveMaximum: 1 } });
   await slow.subscribe('t', 1);
-  const listener = await connectClient(t, port);
-  await listener.subscribe([
-    ['other', 0],
-    ['will', 0],
-  ]);
+  const listener = await listen(t, port, 'other');
   const toSlow = Array.from({ length: 20 }, (_, index) =>
     publishPacket('t', `${index}`, { qos: 1, packetId: index + 1 }),
   );
