@@ -198,7 +198,7 @@ export class Broker implements Doorkeeper {
     this.metrics.connectionsOpened++;
     const connection = new Connection(this, transport);
     this.connections.add(connection);
-    this.wheel.schedule(connection, this.limits.connectTimeoutMs);
+    connection.silence.awaitConnect(this.limits.connectTimeoutMs);
     return connection;
   }
 

@@ -7,7 +7,7 @@
  *
  * @hot
  */
-import { Fault, type FaultCode, Timer } from '#base';
+import { Fault, type FaultCode } from '#base';
 import type { Caller, Exchange } from '#identity';
 import type { ConnectPacket, ProtocolVersion } from '#wire';
 import { AckQueue, type PendingAck } from './acks.ts';
@@ -16,6 +16,7 @@ import { peekVersion } from './connect-version.ts';
 import { Outbox } from './outbox.ts';
 import { PartialPacket } from './partial-packet.ts';
 import type { Session } from './session.ts';
+import { Silence } from './silence.ts';
 import type { AliasesIn, AliasesOut } from './topic-aliases.ts';
 import type { TopicEntry } from './topic-cache.ts';
 import type { Endpoint, Transport } from './transport.ts';
@@ -29,6 +30,9 @@ export type ConnectionState = 0 | 1 | 2 | 3;
 /** Why a connection's input is not handled for now; bits. */
 export const Block = { connecting: 1, subscribers: 2, commit: 4, turn: 8, output: 16 } as const;
 
+/** The largest packet there is: a client that gives no Maximum Packet Size takes it. */
+export const PACKET_BYTES_ANY = 268_435_460;
+
 const NO_PACKET = -1;
 /** So much of an unfinished packet is a sign of life; a byte now and then is none. */
 const LIVELY_BYTES = 256;
@@ -40,23 +44,45 @@ const REQUEST_FROM = 0x80;
 /** From here on the work of a turn is remembered until the turn ends. */
 const WORK_NOTED = 512;
 
-export class Connection extends Timer implements Endpoint, Flushable {
-  readonly broker: Broker;
+export class Connection implements Endpoint, Flushable {
+  // What every PUBLISH reads stands first and together: with thousands of connections each line
+  // of memory is fetched anew for a message. Going out first, coming in last, both between.
+  #outbox: Outbox;
   readonly transport: Transport;
-  readonly acks: AckQueue = new AckQueue();
+  listed = false;
+  /** The client's Maximum Packet Size. */
+  packetBytesMax: number = PACKET_BYTES_ANY;
+  readonly broker: Broker;
   state: ConnectionState = 0;
-  version: ProtocolVersion = 4;
   version5 = false;
+  /** The transport is gone, and not all it brought is handled. */
+  #cut = false;
   session: Session | undefined = undefined;
+  #blocked = 0;
+  #partial: PartialPacket | undefined = undefined;
+  /** What was done for it in this turn, in deliveries. */
+  work = 0;
+  #workTurn = 0;
+  /** When the client was last heard. */
+  heardTick: number;
+  lastTopic: TopicEntry | undefined = undefined;
+  /** The largest packet it may send. */
+  packetBytesInMax: number;
   caller: Caller | undefined = undefined;
+  aliasOutMax = 0;
+  /** Since when the socket has taken nothing; 0: it takes what it gets. */
+  blockedSinceMs = 0;
+  probeSeen = 0;
+  readonly acks: AckQueue = new AckQueue();
+  /** Publishers whose input waits for this connection; made when the first one does. */
+  waiters: Waiters | undefined = undefined;
+
+  version: ProtocolVersion = 4;
   /** While the handshake runs; later only where the client may authenticate again. */
   connect: ConnectPacket | undefined = undefined;
   /** The client wants reasons in words, where they are not the only thing said. */
   tellsReasons = true;
-  /** The client's Maximum Packet Size. */
-  packetBytesMax: number = Number.POSITIVE_INFINITY;
-  /** Milliseconds of silence after which the client is gone; 0: never. */
-  silenceMs = 0;
+  readonly silence: Silence = new Silence(this);
   authMethod: string | undefined = undefined;
   /** Enhanced authentication under way. */
   exchange: Exchange | undefined = undefined;
@@ -64,44 +90,24 @@ export class Connection extends Timer implements Endpoint, Flushable {
   versionKnown = false;
   will: StoredWill | undefined = undefined;
   aliasesIn: AliasesIn | undefined = undefined;
-  aliasOutMax = 0;
   aliasesOut: AliasesOut | undefined = undefined;
-  lastTopic: TopicEntry | undefined = undefined;
   /** The last topic its caller might publish to, by that version of the permissions. */
   permittedTopic: TopicEntry | undefined = undefined;
   permittedVersion = 0;
-  /** The largest packet it may send. */
-  packetBytesInMax: number;
   /** Tells whoever authenticated it that the connection has ended. */
   disconnected: (() => void) | undefined = undefined;
-  listed = false;
-  probeSeen = 0;
-  /** Publishers whose input waits for this connection; made when the first one does. */
-  waiters: Waiters | undefined = undefined;
   /** Since when it waits itself. */
   waitsSinceMs = 0;
-  /** Since when the socket has taken nothing; 0: it takes what it gets. */
-  blockedSinceMs = 0;
-  /** What was done for it in this turn, in deliveries. */
-  work = 0;
-  #workTurn = 0;
-  #outbox: Outbox;
-  #blocked = 0;
   #paused = false;
-  /** The transport is gone, and not all it brought is handled. */
-  #cut = false;
-  #lastTick = 0;
-  #partial: PartialPacket | undefined = undefined;
   #held: Buffer[] | undefined = undefined;
   #heldOffset = 0;
 
   constructor(broker: Broker, transport: Transport) {
-    super();
     this.broker = broker;
     this.transport = transport;
     this.packetBytesInMax = broker.limits.packetBytesMax;
     this.#outbox = new Outbox(broker.outboxTotal);
-    this.#lastTick = broker.wheel.tick;
+    this.heardTick = broker.wheel.tick;
   }
 
   // ---- input
@@ -110,7 +116,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
     if (this.state === ConnectionState.closed) return;
     this.broker.metrics.bytesReceived += chunk.length;
     // A large packet may take longer to come than the client may be silent [MQTT-3.1.2-22].
-    if (chunk.length >= LIVELY_BYTES) this.#lastTick = this.broker.wheel.tick;
+    if (chunk.length >= LIVELY_BYTES) this.heard();
     if (this.#blocked !== 0) {
       (this.#held ??= []).push(chunk);
       if (!this.#paused) {
@@ -139,7 +145,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
   unblock(reason: number): void {
     if ((this.#blocked & reason) === 0) return;
     this.#blocked &= ~reason;
-    this.#lastTick = this.broker.wheel.tick; // while it was not read from it could not be heard
+    this.heard(); // while it was not read from it could not be heard
     if (reason === Block.turn) this.work = 0;
     if (this.#blocked !== 0 || this.state === ConnectionState.closed) return;
     try {
@@ -174,8 +180,22 @@ export class Connection extends Timer implements Endpoint, Flushable {
     return this.state === ConnectionState.closed;
   }
 
+  get open(): boolean {
+    return this.state === ConnectionState.open;
+  }
+
   get blocked(): boolean {
     return this.#blocked !== 0;
+  }
+
+  /** Its input is not handled for a reason that is not its own. */
+  get waitsForUs(): boolean {
+    return (this.#blocked & (Block.connecting | Block.subscribers | Block.commit)) !== 0;
+  }
+
+  /** The client has given a sign of life, or could not. */
+  heard(): void {
+    this.heardTick = this.broker.wheel.tick;
   }
 
   /** Handles the packets of `chunk` from `offset`; returns how many there were. */
@@ -233,7 +253,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
       at = end;
     }
     if (packets > 0) {
-      this.#lastTick = broker.wheel.tick;
+      this.heard();
       this.session?.readHandled();
       if (this.work >= WORK_NOTED) broker.turn.schedule();
     }
@@ -347,7 +367,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
     this.#outbox.flush(this.transport);
     // Taken at once, so no `drained` will tell those who wait for room.
     if (before && !this.congested) this.broker.roomMade(this);
-    if (this.blockedSinceMs === 0 && this.transport.bufferedBytes > 0) {
+    if (this.transport.bufferedBytes > 0 && this.blockedSinceMs === 0) {
       this.blockedSinceMs = this.broker.clock.monotonicMs();
     }
   }
@@ -408,41 +428,6 @@ export class Connection extends Timer implements Endpoint, Flushable {
 
   // ---- end
 
-  expired(): void {
-    if (this.state === ConnectionState.closed) return;
-    if (this.state !== ConnectionState.open) {
-      this.broker.metrics.handshakeTimeouts++;
-      this.abandon();
-      return;
-    }
-    const { wheel } = this.broker;
-    if ((this.#blocked & (Block.connecting | Block.subscribers | Block.commit)) !== 0) {
-      // It is we who do not read: that is not the client's silence.
-      this.#lastTick = wheel.tick;
-      wheel.schedule(this, this.silenceMs);
-      return;
-    }
-    const silentMs = (wheel.tick - this.#lastTick) * wheel.tickMs;
-    if (silentMs < this.silenceMs) {
-      wheel.schedule(this, this.silenceMs - silentMs);
-      return;
-    }
-    // What came while the process was held up lies unread: after the next read it counts.
-    setImmediate(() => this.#endIfSilent());
-  }
-
-  #endIfSilent(): void {
-    if (this.gone) return;
-    const { wheel, metrics } = this.broker;
-    const silentMs = (wheel.tick - this.#lastTick) * wheel.tickMs;
-    if (silentMs < this.silenceMs) {
-      wheel.schedule(this, this.silenceMs - silentMs);
-      return;
-    }
-    metrics.keepAliveTimeouts++;
-    this.broker.disconnect(this, 'keepAliveTimeout'); // [MQTT-3.1.2-24] [MQTT-3.1.2-22]
-  }
-
   /** Sends what waits and closes; input is not looked at any more. */
   finish(): void {
     if (this.gone) return;
@@ -475,7 +460,7 @@ export class Connection extends Timer implements Endpoint, Flushable {
 
   #release(): void {
     this.state = ConnectionState.closed;
-    this.broker.wheel.cancel(this);
+    this.silence.cancel();
     this.#dropPartial();
     this.#held = undefined;
     this.waiters?.wake();

@@ -9,7 +9,7 @@
  */
 import type { Position } from '#ports';
 import type { Qos } from '#wire';
-import { type Connection, ConnectionState } from './connection.ts';
+import { type Connection, ConnectionState, PACKET_BYTES_ANY } from './connection.ts';
 import { InflightState } from './inflight.ts';
 import { layoutOf, type Publication } from './publication.ts';
 import type { Lease, PendingDelivery, Session } from './session.ts';
@@ -223,7 +223,7 @@ export function fits(
   publication: Publication,
   withId: boolean,
 ): boolean {
-  if (connection.packetBytesMax === Number.POSITIVE_INFINITY) return true;
+  if (connection.packetBytesMax === PACKET_BYTES_ANY) return true;
   const size = connection.version5
     ? sizeInV5(connection, delivery, publication, withId)
     : publication.frameSize(layoutOf(false, withId));

@@ -26,7 +26,7 @@ import {
   isReasonAllowed,
 } from '#wire';
 import type { Broker } from './broker.ts';
-import { Block, type Connection, ConnectionState } from './connection.ts';
+import { Block, type Connection, ConnectionState, PACKET_BYTES_ANY } from './connection.ts';
 import { setVersion } from './connect-version.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import { ConnectedClient, dropForbidden } from './live-client.ts';
@@ -60,7 +60,8 @@ export function receiveConnect(
   const { properties } = packet;
   connection.connect = packet;
   connection.tellsReasons = properties.requestProblemInformation;
-  connection.packetBytesMax = properties.maximumPacketSize ?? Number.POSITIVE_INFINITY;
+  const packetBytesMax = properties.maximumPacketSize ?? PACKET_BYTES_ANY;
+  connection.packetBytesMax = Math.min(packetBytesMax, PACKET_BYTES_ANY);
   connection.state = ConnectionState.connecting;
   const refused = checkClientId(connection, packet);
   if (refused !== undefined) {
@@ -307,7 +308,7 @@ async function establish(
   connection.aliasOutMax = Math.min(packet.properties.topicAliasMaximum, limits.topicAliasMaximum);
   dropForbidden(connection); // a session may come back to a client that may do less
   const keepAlive = boundKeepAlive(packet.keepAliveSeconds, bounds);
-  connection.silenceMs = keepAlive * 1500;
+  const silenceMs = keepAlive * 1_500;
   connection.packetBytesInMax = Math.min(limits.packetBytesMax, bounds.packetBytesMax);
   const properties: ConnackProperties = {
     sessionExpiryInterval: expirySeconds === asked ? undefined : expirySeconds,
@@ -327,9 +328,8 @@ async function establish(
   connection.state = ConnectionState.open;
   broker.metrics.connectsAccepted++;
   space.metrics.connectsAccepted++;
-  broker.wheel.cancel(connection);
-  if (connection.silenceMs > 0) broker.wheel.schedule(connection, connection.silenceMs);
-  else connection.transport.watchPeer();
+  connection.silence.bound(silenceMs);
+  if (silenceMs === 0) connection.transport.watchPeer();
   broker.log.debug('client connected', { client: clientId, version: connection.version });
   if (connection.authMethod === undefined) connection.connect = undefined;
   connectCaller(connection, caller);

@@ -12,6 +12,8 @@ import type { Transport } from './transport.ts';
 /** Bytes handed to a transport at a time, so that what it has taken can be told. */
 const SEND_BYTES_MAX = 256 * 1024;
 const NO_BYTES = Buffer.alloc(0);
+/** For what leaves as one piece: no outbox needs an array of its own for that. */
+const SINGLE: Uint8Array[] = [NO_BYTES];
 
 /** Up to this size a frame by itself is copied. */
 const COPY_BYTES_MAX = 1024;
@@ -115,8 +117,12 @@ export class Outbox {
       this.#full = undefined; // blocks are kept for a socket that is quick, not for one that is not
       return;
     }
+    if (this.#pieces === undefined || this.#pieces.length === 0) {
+      this.#flushRun(transport);
+      return;
+    }
     this.#closeRun();
-    const pieces = this.#pieces!;
+    const pieces = this.#pieces;
     if (this.bytes <= SEND_BYTES_MAX) {
       this.#total.bytes -= this.bytes;
       this.bytes = 0;
@@ -127,6 +133,16 @@ export class Outbox {
       return;
     }
     this.#sendPart(transport, pieces);
+  }
+
+  /** One run is all there is: mostly one frame. */
+  #flushRun(transport: Transport): void {
+    this.#total.bytes -= this.bytes;
+    this.bytes = 0;
+    SINGLE[0] = this.#takeRun();
+    transport.send(SINGLE, 1);
+    SINGLE[0] = NO_BYTES;
+    this.#releaseBlock(transport.bufferedBytes === 0);
   }
 
   /** Gives the transport everything, whether or not it is busy: nothing follows. */
@@ -184,12 +200,17 @@ export class Outbox {
   #closeRun(): void {
     if (this.#runEnd === this.#runStart) return;
     this.#pieces ??= [];
+    this.#pieces.push(this.#takeRun());
+  }
+
+  #takeRun(): Buffer {
     const run = this.#run;
     const isWhole = this.#runStart === 0 && this.#runEnd === run.length;
-    this.#pieces.push(isWhole ? run : run.subarray(this.#runStart, this.#runEnd));
+    const piece = isWhole ? run : run.subarray(this.#runStart, this.#runEnd);
     this.#run = NO_BYTES;
     this.#runStart = 0;
     this.#runEnd = 0;
+    return piece;
   }
 
   /** Copies together the pieces added since the last time that hold much more than they say. */

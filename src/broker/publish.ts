@@ -21,8 +21,9 @@ import type { KeptMessage } from './kept-message.ts';
 import { layoutOf, type Piece, type Publication } from './publication.ts';
 import type { Route } from './route.ts';
 import type { Session } from './session.ts';
+import type { Delivery } from './subscription.ts';
 import { AliasesIn } from './topic-aliases.ts';
-import { sameBytes, type TopicEntry } from './topic-cache.ts';
+import type { TopicEntry } from './topic-cache.ts';
 
 const NO_MATCHING_SUBSCRIBERS = 0x10;
 /** What a topic not met before is counted as, in deliveries. */
@@ -145,9 +146,9 @@ function topicOf(
   const alias = broker.propertyView.topicAlias;
   let entry: TopicEntry | undefined;
   if (start < end) {
+    const { topics } = connection.session!.space;
     entry = connection.lastTopic;
-    if (entry === undefined || !sameBytes(entry.bytes, bytes, start, end)) {
-      const topics = connection.session!.space.topics;
+    if (entry === undefined || !topics.holds(entry, bytes, start, end)) {
       entry = topics.lookUp(bytes, start, end);
       if (entry === undefined) {
         if (!isTopicName(bytes, start, end)) {
@@ -319,39 +320,50 @@ export function distribute(
   publication: Publication,
   publisher: Connection | undefined,
 ): void {
-  const { deliveries, groups } = route;
-  const { qos, retain } = publication;
-  const publisherSession = publication.publisher;
-  const count = deliveries.length;
+  let receivers = 1;
   let congested = 0;
   let slowest: Session | undefined;
-  for (let i = 0; i < count; i++) {
-    let delivery = deliveries[i];
-    const { session } = delivery!;
-    if (session === publisherSession) delivery = delivery!.toPublisher; // [MQTT-3.8.3-3]
-    if (delivery === undefined) continue;
-    const copyQos = effectiveQos(qos, delivery.qos);
-    if (copyQos > 0 && session.durable) continue; // comes from the log
-    if (session.congested) {
-      congested++;
-      slowest = session;
+  const { solo } = route;
+  if (solo !== undefined) {
+    if (!deliver(solo, publication)) {
+      congested = 1;
+      slowest = solo.session;
     }
-    const copyRetain = retain && delivery.retainAsPublished;
-    if (copyQos === 0) deliverQos0(delivery, publication, copyRetain);
-    else deliverTransient(delivery, publication, copyQos, copyRetain, undefined);
+  } else {
+    const { deliveries, groups } = route;
+    receivers = deliveries.length + groups.length;
+    for (let i = 0; i < deliveries.length; i++) {
+      const delivery = deliveries[i]!;
+      if (deliver(delivery, publication)) continue;
+      congested++;
+      slowest = delivery.session;
+    }
+    for (let i = 0; i < groups.length; i++) {
+      const member = groups[i]!.publish(publication);
+      if (member === undefined) continue;
+      congested++;
+      slowest = member;
+    }
   }
-  for (let i = 0; i < groups.length; i++) {
-    const member = groups[i]!.publish(publication);
-    if (member === undefined) continue;
-    congested++;
-    slowest = member;
-  }
-  const receivers = count + groups.length;
-  space.guard.delivered(qos, receivers);
+  space.guard.delivered(publication.qos, receivers);
   space.metrics.deliveries += receivers;
   if (publisher === undefined) return;
   publisher.work += receivers;
   if (slowest !== undefined && congested * 2 >= receivers) space.broker.waitFor(publisher, slowest);
+}
+
+/** One session's copy, if it gets one now; false: that session is behind. */
+function deliver(granted: Delivery, publication: Publication): boolean {
+  const { session } = granted;
+  const delivery = session === publication.publisher ? granted.toPublisher : granted;
+  if (delivery === undefined) return true; // [MQTT-3.8.3-3]
+  const qos = effectiveQos(publication.qos, delivery.qos);
+  if (qos > 0 && session.durable) return true; // comes from the log
+  const { congested } = session;
+  const retain = publication.retain && delivery.retainAsPublished;
+  if (qos === 0) deliverQos0(delivery, publication, retain);
+  else deliverTransient(delivery, publication, qos, retain, undefined);
+  return !congested;
 }
 
 interface Origin {

@@ -4,25 +4,30 @@ import type { Leaf, SubscriptionTree } from './subscription-tree.ts';
 import { type Delivery, mergeDeliveries } from './subscription.ts';
 import type { Session } from './session.ts';
 
+const NO_GROUPS: readonly SharedGroup[] = [];
+
 export interface Route {
+  /** The only delivery there is, where there are no groups either. */
+  readonly solo: Delivery | undefined;
+  /** Somebody durable must get what is published at QoS 1 or 2. */
+  readonly durable: boolean;
+  /** Nobody at all. */
+  readonly empty: boolean;
   /** One for each online session, merged where several of its filters match. */
   readonly deliveries: readonly Delivery[];
   readonly groups: readonly SharedGroup[];
   /** Online durable sessions, or durable groups, that get QoS 1/2 from the log. */
   readonly durableOnline: boolean;
-  /** Somebody durable must get what is published at QoS 1 or 2. */
-  readonly durable: boolean;
-  /** Nobody at all. */
-  readonly empty: boolean;
 }
 
 /** Of a topic that nobody hears. */
 export const NOWHERE: Route = {
-  deliveries: [],
-  groups: [],
-  durableOnline: false,
+  solo: undefined,
   durable: false,
   empty: true,
+  deliveries: [],
+  groups: NO_GROUPS,
+  durableOnline: false,
 };
 
 /** The route of a client's P2P messages: to its mailbox, whatever others subscribe to. */
@@ -31,7 +36,8 @@ export function createMailboxRoute(leaf: Leaf | undefined): Route {
   const deliveries = [...leaf.deliveries];
   const durableOnline = deliveries.some(({ session }) => session.durable);
   const durable = durableOnline || leaf.offlineCount > 0;
-  return { deliveries, groups: [], durableOnline, durable, empty: false };
+  const solo = deliveries.length === 1 ? deliveries[0] : undefined;
+  return { solo, durable, empty: false, deliveries, groups: NO_GROUPS, durableOnline };
 }
 
 export function createRoute(tree: SubscriptionTree, topic: string): Route {
@@ -67,16 +73,18 @@ export function createRoute(tree: SubscriptionTree, topic: string): Route {
     deliveries.some((delivery) => delivery.session.durable && delivery.logged) ||
     groups.some((group) => group.durable);
   const durable = durableOnline || offline;
+  const solo = deliveries.length === 1 && groups.length === 0 ? deliveries[0] : undefined;
   // Most topics have one subscriber: all of its topics share one route.
-  const solo = deliveries.length === 1 && groups.length === 0 && !offline;
-  if (solo && deliveries[0]!.soloRoute !== undefined) return deliveries[0]!.soloRoute;
+  const shared = offline ? undefined : solo;
+  if (shared?.soloRoute !== undefined) return shared.soloRoute;
   const route: Route = {
-    deliveries,
-    groups,
-    durableOnline,
+    solo,
     durable,
     empty: deliveries.length === 0 && groups.length === 0 && !durable,
+    deliveries,
+    groups: groups.length === 0 ? NO_GROUPS : groups,
+    durableOnline,
   };
-  if (solo) deliveries[0]!.soloRoute = route;
+  if (shared !== undefined) shared.soloRoute = route;
   return route;
 }

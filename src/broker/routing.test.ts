@@ -160,14 +160,17 @@ function show(route: Route): {
   readonly durable: boolean;
   readonly empty: boolean;
 } {
-  const deliveries = route.deliveries.map((delivery) => ({
+  const { solo, ...rest } = route;
+  const alone = rest.deliveries.length === 1 && rest.groups.length === 0;
+  assert.equal(solo, alone ? rest.deliveries[0] : undefined);
+  const deliveries = rest.deliveries.map((delivery) => ({
     ...showDelivery(delivery),
     toPublisher: delivery.toPublisher && showDelivery(delivery.toPublisher),
   }));
   return {
-    ...route,
+    ...rest,
     deliveries: deliveries.sort((a, b) => (a.session < b.session ? -1 : 1)),
-    groups: route.groups.map((group) => group.key).sort(),
+    groups: rest.groups.map((group) => group.key).sort(),
   };
 }
 
@@ -295,6 +298,7 @@ describe('the topic cache', () => {
               else known.push(look(cache, topic, padding));
               for (const entry of known) {
                 assert.deepEqual(show(cache.route(entry)), model.expect(entry.topic));
+                assertHolds(cache, entry, known);
               }
             }
           },
@@ -302,6 +306,14 @@ describe('the topic cache', () => {
         { numRuns: 40 },
       );
     });
+  }
+
+  /** An entry stands for its own topic while it is in the cache, and never for another. */
+  function assertHolds(cache: TopicCache, entry: TopicEntry, known: readonly TopicEntry[]): void {
+    for (const { bytes } of known) {
+      const found = cache.lookUp(bytes, 0, bytes.length);
+      assert.equal(cache.holds(entry, bytes, 0, bytes.length), found === entry);
+    }
   }
 
   /** As a publish does it: the name somewhere in a chunk. */

@@ -51,32 +51,46 @@ export interface UnsentDelivery {
 const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map();
 
 export class Session {
-  readonly space: InstanceSpace;
-  readonly clientId: string;
-  /** Its key in every table. */
-  readonly key: string;
-  /** Seconds after the end of the connection; 0: ends with it, 0xFFFFFFFF: never. */
-  expirySeconds: number;
+  // What every PUBLISH reads stands first and together: see `Connection`.
+  connection: Connection | undefined = undefined;
+  pending: PendingDelivery[] | undefined = undefined;
   /** Its state is kept on disk. */
   durable: boolean;
-  connection: Connection | undefined = undefined;
-  /** By their text; shared and empty until the first one. */
-  subscriptions: ReadonlyMap<string, Subscription> = NO_SUBSCRIPTIONS;
+  readonly space: InstanceSpace;
+  /** Something waits for window or socket: look again when either opens. */
+  behind = false;
+  readonly clientId: string;
+  pendingHead = 0;
   readonly inflight: Inflight = new Inflight();
-  /** Levels of all its filters together. */
-  filterLevels = 0;
-  /** Bytes of all its filters together. */
-  filterBytes = 0;
   /** Deliveries of QoS 1/2 that may be open at once. */
   windowMax = 0;
-  /** Some of its packet ids have, or had, rows of their own. */
-  keepsIds = false;
+  /** What was in flight when the session was stored, and is not sent again yet. */
+  resend: StoredDelivery[] | undefined = undefined;
   /** Packet ids of QoS 2 publishes received and not released. */
   inbound: Set<number> | undefined = undefined;
   /** Those of them that this connection has not sent: they are not of its Receive Maximum. */
   inboundBefore: Set<number> | undefined = undefined;
-  pending: PendingDelivery[] | undefined = undefined;
-  pendingHead = 0;
+  leases: Map<number, Lease> | undefined = undefined;
+  /** Topics of retained messages in flight to a durable session: they are not in the log. */
+  retainedInflight: Map<number, string> | undefined = undefined;
+  unsent: UnsentDelivery[] | undefined = undefined;
+  /** Groups of packets on their way to the client whose commit has not settled. */
+  commitsOut = 0;
+  dirty = false;
+  urgent = false;
+
+  /** Its key in every table. */
+  readonly key: string;
+  /** Seconds after the end of the connection; 0: ends with it, 0xFFFFFFFF: never. */
+  expirySeconds: number;
+  /** By their text; shared and empty until the first one. */
+  subscriptions: ReadonlyMap<string, Subscription> = NO_SUBSCRIPTIONS;
+  /** Levels of all its filters together. */
+  filterLevels = 0;
+  /** Bytes of all its filters together. */
+  filterBytes = 0;
+  /** Some of its packet ids have, or had, rows of their own. */
+  keepsIds = false;
   pendingBytes = 0;
   /** The client asked that its messages be exported in order. */
   ordered = false;
@@ -84,13 +98,8 @@ export class Session {
   overflowed = false;
   /** When the queue last moved, or began. */
   windowShutMs = 0;
-  leases: Map<number, Lease> | undefined = undefined;
   /** Bytes of the messages its leases hold in memory. */
   leaseBytes = 0;
-  /** Topics of retained messages in flight to a durable session: they are not in the log. */
-  retainedInflight: Map<number, string> | undefined = undefined;
-  /** What was in flight when the session was stored, and is not sent again yet. */
-  resend: StoredDelivery[] | undefined = undefined;
   /** Subscriptions, by their text, whose retained messages wait for a walk to begin. */
   owed: Set<string> | undefined = undefined;
   /** How far the walks came; `undefined`: none began. */
@@ -108,13 +117,6 @@ export class Session {
   reading = false;
   /** While it is behind, and only for as long as it is used. */
   catchUp: CatchUp | undefined = undefined;
-  /** Something waits for window or socket: look again when either opens. */
-  behind = false;
-  dirty = false;
-  urgent = false;
-  unsent: UnsentDelivery[] | undefined = undefined;
-  /** Groups of packets on their way to the client whose commit has not settled. */
-  commitsOut = 0;
   releases: number[] | undefined = undefined;
   /** Answers that wait for its row, which is written at the end of the turn. */
   answers: DurableAnswer[] | undefined = undefined;

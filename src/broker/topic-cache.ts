@@ -14,19 +14,22 @@ import { type Mailboxes, receiverOf } from './mailbox.ts';
 import { createMailboxRoute, createRoute, NOWHERE, type Route } from './route.ts';
 
 export class TopicEntry {
-  readonly topic: string;
-  readonly bytes: Buffer;
-  readonly hash: number;
-  readonly fan: number;
-  /** The server's own: clients do not publish to it. */
-  readonly reserved: boolean;
-  /** The client whose P2P topic it is. */
-  readonly receiver: string | undefined;
+  /** Where the cache keeps the bytes, and since which beginning anew. */
+  place = 0;
+  era = 0;
   route: Route = NOWHERE;
   version: number = -1;
+  readonly fan: number;
+  /** The client whose P2P topic it is. */
+  readonly receiver: string | undefined;
+  /** The server's own: clients do not publish to it. */
+  readonly reserved: boolean;
   /** The instance's rules were asked for this topic at that version of them, and said this. */
   checkedVersion = -1;
   fault: FaultCode | undefined = undefined;
+  readonly topic: string;
+  readonly bytes: Buffer;
+  readonly hash: number;
 
   constructor(
     topic: string,
@@ -35,12 +38,12 @@ export class TopicEntry {
     fan: number,
     receiver: string | undefined,
   ) {
+    this.fan = fan;
+    this.receiver = receiver;
+    this.reserved = topic.startsWith('$SYS/');
     this.topic = topic;
     this.bytes = bytes;
     this.hash = hash;
-    this.fan = fan;
-    this.reserved = topic.startsWith('$SYS/');
-    this.receiver = receiver;
   }
 }
 
@@ -64,6 +67,7 @@ export class TopicCache {
   #arenaFill = 0;
   #mask: number;
   #count = 0;
+  #era = 1;
   /** Deliveries in the routes made since the cache was begun. */
   #weight = 0;
 
@@ -94,6 +98,11 @@ export class TopicCache {
     }
   }
 
+  /** True where `entry` is that of the topic name `bytes[start..end)`, and still in the cache. */
+  holds(entry: TopicEntry, bytes: Buffer, start: number, end: number): boolean {
+    return entry.era === this.#era && this.#same(entry.place, bytes, start, end);
+  }
+
   /** Adds a topic name that was checked; `bytes` become the cache's own. */
   add(bytes: Buffer): TopicEntry {
     const hash = hashBytes(bytes, 0, bytes.length, this.#seed);
@@ -109,7 +118,9 @@ export class TopicCache {
       this.#clear();
     }
     if (this.#count * 2 > this.#mask) this.#grow();
-    this.#insert(entry, this.#store(bytes));
+    entry.place = this.#store(bytes);
+    entry.era = this.#era;
+    this.#insert(entry);
     this.#count++;
     return entry;
   }
@@ -169,21 +180,20 @@ export class TopicCache {
     return offset;
   }
 
-  #insert(entry: TopicEntry, offset: number): void {
+  #insert(entry: TopicEntry): void {
     let slot = entry.hash & this.#mask;
     while (this.#hashes[slot] !== 0) slot = (slot + 1) & this.#mask;
     this.#hashes[slot] = entry.hash;
-    this.#offsets[slot] = offset;
+    this.#offsets[slot] = entry.place;
     this.#entries[slot] = entry;
   }
 
   #grow(): void {
     const entries = this.#entries;
-    const offsets = this.#offsets;
     this.#empty(entries.length * 2);
     for (let i = 0; i < entries.length; i++) {
       const entry = entries[i];
-      if (entry !== undefined) this.#insert(entry, offsets[i]!);
+      if (entry !== undefined) this.#insert(entry);
     }
   }
 
@@ -193,6 +203,7 @@ export class TopicCache {
     this.#arenaFill = 0;
     this.#weight = 0;
     this.#count = 0;
+    this.#era++;
   }
 
   #empty(slotCount: number): void {
@@ -201,16 +212,6 @@ export class TopicCache {
     this.#offsets = new Int32Array(slotCount);
     this.#mask = slotCount - 1;
   }
-}
-
-/** True where `bytes[start..end)` is exactly `own`. */
-export function sameBytes(own: Buffer, bytes: Buffer, start: number, end: number): boolean {
-  const size = own.length;
-  if (size !== end - start) return false;
-  for (let i = size - 1, at = end - 1; i >= 0; i--, at--) {
-    if (own[i] !== bytes[at]) return false; // topics differ at their end rather than in front
-  }
-  return true;
 }
 
 function hashBytes(bytes: Buffer, start: number, end: number, seed: number): number {

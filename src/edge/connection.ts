@@ -67,11 +67,11 @@ class LingerTimer extends Timer {
 
 /** One connection's bytes. */
 export class Connection implements Transport {
-  readonly peer: Peer;
-  protected readonly socket: Socket;
   protected readonly door: Door;
   protected ending = false;
   #endpoint: Endpoint | undefined = undefined;
+  protected readonly socket: Socket;
+  readonly peer: Peer;
   #stalled = false;
   #linger: LingerTimer | undefined = undefined;
 
