@@ -227,7 +227,7 @@ export class Connection implements Endpoint, Flushable {
       let complete = false;
       while (bodyStart < length) {
         const byte = chunk[bodyStart++]!;
-        size += (byte & 0x7f) * 2 ** shift;
+        size |= (byte & 0x7f) << shift;
         if (byte < 128) {
           complete = true;
           break;
@@ -249,7 +249,7 @@ export class Connection implements Endpoint, Flushable {
       broker.metrics.packetsReceived++;
       broker.receive(this, chunk, at, bodyStart, end);
       if (this.gone) return packets;
-      if (this.#overdrawn && !this.#cut) this.block(Block.output);
+      if (this.#isOverdrawn() && !this.#cut) this.block(Block.output);
       at = end;
     }
     if (packets > 0) {
@@ -376,7 +376,7 @@ export class Connection implements Endpoint, Flushable {
     this.blockedSinceMs = 0;
     if (this.gone) return;
     this.flush();
-    if (!this.#overdrawn) this.unblock(Block.output);
+    if (!this.#isOverdrawn()) this.unblock(Block.output);
     if (!this.congested) this.goOn();
   }
 
@@ -394,7 +394,7 @@ export class Connection implements Endpoint, Flushable {
    * It does not read its answers, so it is not read from either. Deliveries at QoS 0 end at the
    * bound below this one: what comes on top is its own doing.
    */
-  get #overdrawn(): boolean {
+  #isOverdrawn(): boolean {
     const { outboxBytesMax, outboxBytesHigh } = this.broker.limits;
     return this.#outbox.bytes >= outboxBytesMax + outboxBytesHigh;
   }

@@ -158,10 +158,10 @@ export class Publication {
   }
 
   get payloadSize(): number {
-    return this.payloadEnd - this.payloadStart + this.#restSize;
+    return this.payloadEnd - this.payloadStart + this.#restSize();
   }
 
-  get #restSize(): number {
+  #restSize(): number {
     return this.rest === undefined ? 0 : this.rest.end - this.rest.start;
   }
 
@@ -172,7 +172,7 @@ export class Publication {
   /** Bytes of the frame in that layout. */
   frameSize(layout: Layout): number {
     this.#prepare(layout);
-    const rest = layout === this.#sourceLayout ? this.#restSize : 0;
+    const rest = layout === this.#sourceLayout ? this.#restSize() : 0;
     return this.#ends[layout] - this.#starts[layout] + rest;
   }
 

@@ -96,7 +96,7 @@ function readProperties(
   for (;;) {
     if (at >= end || shift > 21) return refuse(connection, 'property length cut short');
     const byte = bytes[at++]!;
-    size += (byte & 0x7f) * 2 ** shift;
+    size |= (byte & 0x7f) << shift;
     if (byte < 128) break;
     shift += 7;
   }
