@@ -80,7 +80,7 @@ export class Outbox {
   appendFrame(buffer: Buffer, start: number, end: number): void {
     const size = end - start;
     const goesOn = buffer === this.#source && start === this.#sourceEnd;
-    this.#source = buffer;
+    if (this.#source !== buffer) this.#source = buffer;
     this.#sourceEnd = end;
     if (goesOn || size > COPY_BYTES_MAX || this.bytes === 0) {
       this.append(buffer, start, end);

@@ -93,9 +93,17 @@ export class Publication {
     this.#forOne = false;
   }
 
+  /**
+   * The payload lies in that chunk, as that of the message before it mostly did: what is old and
+   * is made to refer to what is young is noted for the collector each time.
+   */
+  hold(chunk: Buffer): void {
+    if (this.payload !== chunk) this.payload = chunk;
+  }
+
   /** The frame as received may be forwarded: it is ours to patch, and has this layout. */
   forward(source: Buffer, start: number, end: number, layout: Layout, idOffset: number): void {
-    this.#source = source;
+    if (this.#source !== source) this.#source = source;
     this.#sourceStart = start;
     this.#sourceEnd = end;
     this.#sourceLayout = layout;
@@ -291,7 +299,7 @@ export class Publication {
     if ((this.#made & bit) !== 0) return;
     this.#made |= bit;
     if (layout === this.#sourceLayout) {
-      this.#buffers[layout] = this.#source;
+      if (this.#buffers[layout] !== this.#source) this.#buffers[layout] = this.#source;
       this.#starts[layout] = this.#sourceStart;
       this.#ends[layout] = this.#sourceEnd;
       this.#idOffsets[layout] = this.#sourceIdOffset;

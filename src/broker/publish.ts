@@ -69,7 +69,7 @@ export function receivePublish(
   if (entry === undefined) return;
   publication.topic = entry.topic;
   publication.topicBytes = entry.bytes;
-  publication.payload = bytes;
+  publication.hold(bytes);
   publication.payloadStart = at;
   publication.payloadEnd = end;
   publication.rest = rest;
