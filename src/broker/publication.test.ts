@@ -13,6 +13,7 @@ import type { Broker } from './broker.ts';
 import { Connection } from './connection.ts';
 import { KeptMessage } from './kept-message.ts';
 import { layoutOf, Publication } from './publication.ts';
+import { TopicEntry } from './topic-cache.ts';
 import type { Peer, Transport } from './transport.ts';
 
 type Qos = 0 | 1 | 2;
@@ -125,8 +126,8 @@ function takeIn(
   const chunk = Buffer.concat([Buffer.alloc(before, 0xee), frame, Buffer.alloc(9, 0xee)]);
   if (missing > 0) chunk.fill(0xee, before + frame.length - missing);
   publication.begin(message.qos, message.retain);
-  publication.topic = message.topic;
-  publication.topicBytes = Buffer.from(message.topic);
+  const { topic } = message;
+  publication.setTopic(new TopicEntry(topic, Buffer.byteLength(topic), 0, 0, undefined));
   publication.payload = chunk;
   publication.payloadEnd = before + frame.length;
   publication.payloadStart = publication.payloadEnd - message.payload.length;

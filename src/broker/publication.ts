@@ -15,6 +15,7 @@ import { type Qos, varintSize, writeVarint } from '#wire';
 import type { Connection } from './connection.ts';
 import { KeptMessage, shownTopicOf } from './kept-message.ts';
 import type { Session } from './session.ts';
+import type { TopicEntry } from './topic-cache.ts';
 
 /** Index of a layout: protocol family and packet id. */
 export type Layout = 0 | 1 | 2 | 3;
@@ -34,7 +35,6 @@ export interface Piece {
 }
 
 export class Publication {
-  topicBytes: Uint8Array = NO_BYTES;
   topic = '';
   /** What subscribers are told instead of the topic; only of messages from the cloud. */
   shownTopic: string | undefined = undefined;
@@ -59,6 +59,8 @@ export class Publication {
   /** Said to be UTF-8 and is not; looked at only on request. */
   payloadInvalid = false;
 
+  #entry: TopicEntry | undefined = undefined;
+  #topicBytes: Uint8Array = NO_BYTES;
   #source: Buffer = NO_BYTES;
   #sourceStart = 0;
   #sourceEnd = 0;
@@ -93,6 +95,15 @@ export class Publication {
     this.#forOne = false;
   }
 
+  setTopic(entry: TopicEntry): void {
+    this.topic = entry.topic;
+    this.#entry = entry;
+  }
+
+  get topicBytes(): Uint8Array {
+    return this.#entry === undefined ? this.#topicBytes : this.#entry.bytes;
+  }
+
   /**
    * The payload lies in that chunk, as that of the message before it mostly did: what is old and
    * is made to refer to what is young is noted for the collector each time.
@@ -115,7 +126,8 @@ export class Publication {
   load(message: LogMessage | KeptMessage, topicBytes: Uint8Array, nowMs: number): void {
     this.begin(message.qos, message.retain);
     this.topic = message.topic;
-    this.topicBytes = topicBytes;
+    this.#entry = undefined;
+    this.#topicBytes = topicBytes;
     this.payload = asBuffer(message.payload);
     this.payloadStart = 0;
     this.payloadEnd = message.payload.length;
@@ -124,7 +136,7 @@ export class Publication {
     this.publisher = undefined;
     this.publisherId = message.publisher;
     this.shownTopic = shownTopicOf(message.publisher);
-    if (this.shownTopic !== undefined) this.topicBytes = Buffer.from(this.shownTopic);
+    if (this.shownTopic !== undefined) this.#topicBytes = Buffer.from(this.shownTopic);
     this.acceptedMs = message.acceptedMs;
     this.expiresMs = message.expiresMs;
     if (message.expiresMs > 0) {

@@ -67,8 +67,7 @@ export function receivePublish(
   }
   const entry = topicOf(connection, bytes, bodyStart + 2, topicEnd);
   if (entry === undefined) return;
-  publication.topic = entry.topic;
-  publication.topicBytes = entry.bytes;
+  publication.setTopic(entry);
   publication.hold(bytes);
   publication.payloadStart = at;
   publication.payloadEnd = end;
@@ -157,7 +156,7 @@ function topicOf(
           broker.violated(connection, utf8 ? 'topicNameInvalid' : 'malformedPacket', text);
           return undefined; // [MQTT-3.3.2-1] [MQTT-3.3.2-2]
         }
-        entry = topics.add(Buffer.from(bytes.subarray(start, end)));
+        entry = topics.add(bytes, start, end);
         connection.work += TOPIC_WORK;
       }
       connection.lastTopic = entry;

@@ -321,7 +321,8 @@ describe('the topic cache', () => {
     const name = Buffer.from(topic);
     const chunk = Buffer.concat([Buffer.alloc(padding, 'a'), name, Buffer.alloc(padding, '/')]);
     const entry =
-      cache.lookUp(chunk, padding, padding + name.length) ?? cache.add(Buffer.from(name));
+      cache.lookUp(chunk, padding, padding + name.length) ??
+      cache.add(chunk, padding, padding + name.length);
     assert.equal(entry.topic, topic);
     assert.equal(cache.lookUp(name, 0, name.length), entry);
     return entry;

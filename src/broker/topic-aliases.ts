@@ -21,7 +21,7 @@ export class AliasesIn {
   set(alias: number, topic: TopicEntry, bytesMax: number): boolean {
     const old = this.#topics[alias];
     if (old === topic) return true;
-    const bytes = this.#bytes + topic.bytes.length - (old?.bytes.length ?? 0);
+    const bytes = this.#bytes + topic.size - (old?.size ?? 0);
     if (bytes > bytesMax) return false;
     this.#topics[alias] = topic;
     this.#bytes = bytes;

@@ -28,12 +28,14 @@ export class TopicEntry {
   checkedVersion = -1;
   fault: FaultCode | undefined = undefined;
   readonly topic: string;
-  readonly bytes: Buffer;
+  /** Of its name, in bytes. */
+  readonly size: number;
   readonly hash: number;
+  #bytes: Buffer | undefined = undefined;
 
   constructor(
     topic: string,
-    bytes: Buffer,
+    size: number,
     hash: number,
     fan: number,
     receiver: string | undefined,
@@ -42,8 +44,13 @@ export class TopicEntry {
     this.receiver = receiver;
     this.reserved = topic.startsWith('$SYS/');
     this.topic = topic;
-    this.bytes = bytes;
+    this.size = size;
     this.hash = hash;
+  }
+
+  /** Its name. Most frames are forwarded as they came, so it is made only when somebody asks. */
+  get bytes(): Buffer {
+    return (this.#bytes ??= Buffer.from(this.topic));
   }
 }
 
@@ -104,22 +111,23 @@ export class TopicCache {
     return entry.era === this.#era && this.#same(entry.place, bytes, start, end);
   }
 
-  /** Adds a topic name that was checked; `bytes` become the cache's own. */
-  add(bytes: Buffer): TopicEntry {
-    const hash = this.#hash(bytes, 0, bytes.length);
-    const topic = bytes.toString('utf8');
+  /** Adds the topic name `bytes[start..end)`, which was checked. */
+  add(bytes: Buffer, start: number, end: number): TopicEntry {
+    const hash = this.#hash(bytes, start, end);
+    const topic = bytes.toString('utf8', start, end);
+    const size = end - start;
     const receiver = this.#mailboxes === undefined ? undefined : receiverOf(topic);
-    const entry = new TopicEntry(topic, bytes, hash, this.#tree.fan(topic), receiver);
+    const entry = new TopicEntry(topic, size, hash, this.#tree.fan(topic), receiver);
     this.route(entry);
     if (
       this.#count >= this.#countMax ||
-      this.#arenaFill + bytes.length > ARENA_BYTES_MAX ||
+      this.#arenaFill + size > ARENA_BYTES_MAX ||
       this.#weight > ROUTE_WEIGHT_MAX
     ) {
       this.#clear();
     }
     if (this.#count * 2 > this.#mask) this.#grow();
-    entry.place = this.#store(bytes);
+    entry.place = this.#store(bytes, start, end);
     entry.era = this.#era;
     this.#insert(entry);
     this.#count++;
@@ -129,7 +137,7 @@ export class TopicCache {
   /** The entry of a topic given as text. */
   entry(topic: string): TopicEntry {
     const bytes = Buffer.from(topic);
-    return this.lookUp(bytes, 0, bytes.length) ?? this.add(bytes);
+    return this.lookUp(bytes, 0, bytes.length) ?? this.add(bytes, 0, bytes.length);
   }
 
   /** Where messages of that topic go now. */
@@ -183,19 +191,20 @@ export class TopicCache {
     return true;
   }
 
-  #store(bytes: Buffer): number {
-    const offset = this.#arenaFill;
-    const end = offset + 2 + bytes.length;
-    if (end > this.#arena.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(end, this.#arena.length * 2));
-      this.#arena.copy(larger, 0, 0, offset);
+  #store(bytes: Buffer, start: number, end: number): number {
+    const place = this.#arenaFill;
+    const size = end - start;
+    const fill = place + 2 + size;
+    if (fill > this.#arena.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(fill, this.#arena.length * 2));
+      this.#arena.copy(larger, 0, 0, place);
       this.#arena = larger;
     }
-    this.#arena[offset] = bytes.length >> 8;
-    this.#arena[offset + 1] = bytes.length & 0xff;
-    bytes.copy(this.#arena, offset + 2);
-    this.#arenaFill = end;
-    return offset;
+    this.#arena[place] = size >> 8;
+    this.#arena[place + 1] = size & 0xff;
+    bytes.copy(this.#arena, place + 2, start, end);
+    this.#arenaFill = fill;
+    return place;
   }
 
   #insert(entry: TopicEntry): void {
