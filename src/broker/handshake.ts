@@ -292,21 +292,6 @@ async function establish(
   connection.caller = caller;
   const asked = expiryAsked(packet);
   const expirySeconds = space.guard.expirySeconds(asked);
-  const present = await broker.directory.claim(connection, caller, {
-    clientId,
-    cleanStart: packet.cleanStart,
-    expirySeconds,
-  });
-  if (connection.gone) return;
-  const session = connection.session!;
-  if (space.instance.removed) {
-    session.expirySeconds = 0; // nothing of it stays
-    refuseConnect(connection, { refused: 'instanceUnknown' });
-    return;
-  }
-  session.windowMax = Math.min(packet.properties.receiveMaximum, limits.inflightCountMax);
-  connection.aliasOutMax = Math.min(packet.properties.topicAliasMaximum, limits.topicAliasMaximum);
-  dropForbidden(connection); // a session may come back to a client that may do less
   const keepAlive = boundKeepAlive(packet.keepAliveSeconds, bounds);
   const silenceMs = keepAlive * 1_500;
   connection.packetBytesInMax = Math.min(limits.packetBytesMax, bounds.packetBytesMax);
@@ -323,8 +308,28 @@ async function establish(
     authenticationMethod: connection.authMethod,
     authenticationData,
   };
-  const connack = { sessionPresent: present, reasonCode: 0, properties };
-  connection.appendPacket(encodeConnack(connection.version, connack, connection.packetBytesMax));
+  const answer = fittingAnswer(connection, properties);
+  if (answer === undefined) {
+    // Before anything is taken over: whom nobody can admit changes nothing [MQTT-3.1.2-24].
+    refuseConnect(connection, { refused: 'packetTooLarge', detail: 'CONNACK is too large' });
+    return;
+  }
+  const present = await broker.directory.claim(connection, caller, {
+    clientId,
+    cleanStart: packet.cleanStart,
+    expirySeconds,
+  });
+  if (connection.gone) return;
+  const session = connection.session!;
+  if (space.instance.removed) {
+    session.expirySeconds = 0; // nothing of it stays
+    refuseConnect(connection, { refused: 'instanceUnknown' });
+    return;
+  }
+  session.windowMax = Math.min(packet.properties.receiveMaximum, limits.inflightCountMax);
+  connection.aliasOutMax = Math.min(packet.properties.topicAliasMaximum, limits.topicAliasMaximum);
+  dropForbidden(connection); // a session may come back to a client that may do less
+  connection.appendPacket(encodeAccepted(connection, answer, present));
   connection.state = ConnectionState.open;
   broker.metrics.connectsAccepted++;
   space.metrics.connectsAccepted++;
@@ -337,6 +342,28 @@ async function establish(
   pump(session);
   connection.unblock(Block.connecting);
   broker.turn.schedule();
+}
+
+/** What fits the client's Maximum Packet Size: what it can do without gives way first. */
+function fittingAnswer(
+  connection: Connection,
+  properties: ConnackProperties,
+): ConnackProperties | undefined {
+  const bare: ConnackProperties = { ...properties, responseInformation: undefined };
+  for (const answer of [properties, bare]) {
+    if (encodeAccepted(connection, answer, false).length <= connection.packetBytesMax) {
+      return answer;
+    }
+  }
+  return undefined;
+}
+
+function encodeAccepted(
+  { version, packetBytesMax }: Connection,
+  properties: ConnackProperties,
+  sessionPresent: boolean,
+): Buffer {
+  return encodeConnack(version, { sessionPresent, reasonCode: 0, properties }, packetBytesMax);
 }
 
 /** True: the instance does not want this connection, or not its will, and it was told so. */

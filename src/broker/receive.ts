@@ -135,6 +135,7 @@ function receivePubrec(connection: Connection, session: Session, id: number, rea
   if (state === InflightState.awaitsPuback) {
     wrongKind(connection, 'PUBREC');
   } else if (state === InflightState.free) {
+    if (reason >= 0x80) return; // it has given up the id itself: there is nothing to release
     const unknown = connection.version5 ? PACKET_ID_NOT_FOUND : 0;
     connection.broker.ackWriter.write(connection, PUBREL, id, unknown);
   } else if (reason >= 0x80) {

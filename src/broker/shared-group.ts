@@ -316,8 +316,9 @@ export class SharedGroup {
     }
     const { delivery } = member;
     const qos = effectiveQos(broker.replayed.qos, delivery.qos);
-    if (qos === 0) deliverQos0(delivery, broker.replayed, false);
-    else deliverTransient(delivery, broker.replayed, qos, false, this);
+    const retain = delivery.retainAsPublished && broker.replayed.retain;
+    if (qos === 0) deliverQos0(delivery, broker.replayed, retain);
+    else deliverTransient(delivery, broker.replayed, qos, retain, this);
   }
 
   async #read(): Promise<void> {

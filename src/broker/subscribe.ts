@@ -67,8 +67,7 @@ function subscribe(
   const old = session.subscriptions.get(request.filter);
   const wants = wantsRetained(request, old !== undefined);
   if (wants) (session.owed ??= new Set()).add(request.filter);
-  // What its first SUBSCRIBE is owed stays owed where the next one just asks for nothing more.
-  const owedBefore = request.retainHandling === 1 ? old?.owed : undefined;
+  // What an earlier SUBSCRIBE is owed stays owed where this one asks for nothing [MQTT-3.8.4-4].
   space.subscribe(session, {
     text: request.filter,
     qos: request.qos,
@@ -78,7 +77,7 @@ function subscribe(
     // A grant that goes on goes on where it was: nothing is lost by the swap [MQTT-3.8.4-4].
     since: goesOn(old, request) ? old.since : space.log.issued(),
     earlier: earlierGrants(session, old, request),
-    owed: wants ? oweRetained(session) : owedBefore,
+    owed: wants ? oweRetained(session) : old?.owed,
   });
 }
 

@@ -86,6 +86,14 @@ test('[MQTT-4.13.1-1] PUBACK once PUBREC has been sent: DISCONNECT 0x82', async 
   await client.disconnected(0x82);
 });
 
+test('[MQTT-4.4.0-2] PUBREC of 0x80 or more for an unknown id gives nothing up, and is not answered', async (t) => {
+  const client = await connectClient(t, broker.port);
+
+  client.send(ackPacket('pubrec', 55, 0x80));
+
+  await client.idle();
+});
+
 interface Case {
   readonly label: string;
   readonly name: string;

@@ -201,3 +201,40 @@ test('[MQTT-3.2.2-19] [MQTT-3.2.2-20] [MQTT-3.1.2-24] CONNACK leaves out what do
   assert.deepEqual(short.bytes, Buffer.of(0x20, 3, 0, 0x8c, 0));
   assert.ok(full.bytes.length >= short.bytes.length);
 });
+
+/** Maximum Packet Sizes no CONNACK of success fits: with one that says so, and with none at all. */
+for (const [maximumPacketSize, bytes] of [
+  [15, '2003009500'],
+  [5, '2003009500'],
+  [4, ''],
+] as const) {
+  test(`[MQTT-3.2.0-1] [MQTT-3.14.0-1] a client that takes packets of ${maximumPacketSize} bytes is refused by CONNACK, or closed`, async (t) => {
+    const clientId = unique('c');
+    const topic = unique('w/');
+    const watcher = await connectClient(t, broker.port);
+    await watcher.subscribe(topic, 1);
+    const first = await connectClient(t, broker.port, { clientId });
+    const client = await openClient(t, broker.port);
+
+    client.sendConnect({
+      clientId,
+      will: { topic, payload: 'never admitted' },
+      properties: { maximumPacketSize },
+    });
+
+    if (bytes === '') await client.closed();
+    else assert.equal((await client.refused(0x95)).bytes.toString('hex'), bytes);
+    await first.idle(); // nobody took its place
+    await watcher.idle(); // and nobody left
+  });
+}
+
+test('[MQTT-3.1.2-24] Response Information gives way where CONNACK would be too large with it', async (t) => {
+  const client = await connectClient(t, broker.port, {
+    clientId: unique('c'),
+    properties: { requestResponse: 1, maximumPacketSize: 32 },
+  });
+
+  assert.equal(client.connack?.properties.responseInformation, undefined);
+  assert.ok((client.connack?.bytes.length ?? 0) <= 32);
+});

@@ -7,7 +7,7 @@ import { test, type TestContext } from 'node:test';
 
 import { againstPeer, sharedBroker, startBroker } from '../harness/index.ts';
 import { connectClient, unique, type V5Client } from '../harness/v5-client.ts';
-import { RETAIN_IF_NEW, subscribePacket } from '../harness/v5-packets.ts';
+import { RETAIN_IF_NEW, RETAIN_NEVER, subscribePacket } from '../harness/v5-packets.ts';
 
 const broker = sharedBroker();
 const WINDOW = 4;
@@ -235,6 +235,38 @@ for (const [kind, sessionExpiry] of [
     }
     const fresh = seen.filter((one) => one.endsWith('=new')).sort();
     assert.deepEqual(fresh, late.map((topic) => `${topic}=new`).sort());
+  });
+}
+
+for (const [handling, options] of [
+  [1, RETAIN_IF_NEW],
+  [2, RETAIN_NEVER],
+] as const) {
+  test(`[MQTT-3.8.4-4] what is owed comes though a SUBSCRIBE with Retain Handling ${handling} asks for none`, async (t) => {
+    const parent = await retain(t, broker.port, 30, 1);
+    const keeper = new Keeper();
+    const client = await keeper.online(t, broker.port, false);
+    await client.subscribe(`${parent}/+`, 1);
+    await keeper.take(3);
+
+    await client.subscribe(`${parent}/+`, 1 | options);
+    await keeper.takeAll(t, broker.port);
+
+    assert.deepEqual(keeper.arrived.sort(), topics(parent, 30));
+  });
+
+  test(`[MQTT-3.8.4-5] the same filter again with Retain Handling ${handling} in one SUBSCRIBE takes nothing back`, async (t) => {
+    const parent = await retain(t, broker.port, 2, 1);
+    const keeper = new Keeper();
+    const client = await keeper.online(t, broker.port, false);
+
+    await client.subscribe([
+      [`${parent}/+`, 1],
+      [`${parent}/+`, 1 | options],
+    ]);
+    await keeper.takeAll(t, broker.port);
+
+    assert.deepEqual(keeper.arrived.sort(), topics(parent, 2));
   });
 }
 

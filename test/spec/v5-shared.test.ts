@@ -6,7 +6,7 @@ import { test, type TestContext } from 'node:test';
 
 import { sharedBroker } from '../harness/index.ts';
 import { connectClient, hex, nothingReaches, unique, type V5Client } from '../harness/v5-client.ts';
-import type { ConnectOptions } from '../harness/v5-packets.ts';
+import { type ConnectOptions, RETAIN_AS_PUBLISHED } from '../harness/v5-packets.ts';
 
 const broker = sharedBroker();
 
@@ -205,6 +205,28 @@ test('[MQTT-4.8.2-4] QoS 1 messages a member did not acknowledge go to another w
   const seen = new Set<string>();
   while (seen.size < 20) seen.add((await other.receive()).payload);
   await nothingReaches(other, publisher);
+});
+
+test('[MQTT-3.3.1-13] a message that goes on to another member keeps its RETAIN', async (t) => {
+  const topic = unique('s/');
+  const publisher = await connectClient(t, broker.port);
+  const members = [await connectClient(t, broker.port), await connectClient(t, broker.port)];
+  for (const member of members) {
+    await member.subscribe(`$share/group/${topic}`, 1 | RETAIN_AS_PUBLISHED);
+  }
+  await publisher.publish(topic, 'x', { qos: 1, retain: true });
+  const first = await Promise.race(
+    members.map(async (member) => {
+      assert.equal((await member.message()).retain, true);
+      return member;
+    }),
+  );
+
+  first.drop();
+
+  const other = members.find((member) => member !== first)!;
+  const again = await other.receive();
+  assert.deepEqual([again.payload, again.retain], ['x', true]);
 });
 
 test('[MQTT-4.8.2-1] an absent member with a session does not stop the others', async (t) => {
