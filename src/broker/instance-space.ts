@@ -13,6 +13,7 @@ import { isMailbox, Mailboxes } from './mailbox.ts';
 import { lag } from './pump.ts';
 import { RetainedMessages } from './retained.ts';
 import type { Session } from './session.ts';
+import type { Delivery } from './subscription.ts';
 import { SharedGroup } from './shared-group.ts';
 import { type Leaf, SubscriptionTree } from './subscription-tree.ts';
 import { createSubscription, type StoredSubscription, type Subscription } from './subscription.ts';
@@ -95,9 +96,10 @@ export class InstanceSpace {
     publication.load(message, message.topicBytes, message.acceptedMs);
     const { deliveries, groups } = route;
     for (let i = 0; i < deliveries.length; i++) {
-      let delivery = deliveries[i];
-      const { session } = delivery!;
-      if (message.publisher === session.clientId) delivery = delivery!.toPublisher;
+      const now = deliveries[i]!;
+      const { session } = now;
+      let delivery: Delivery | undefined = now.at(position);
+      if (message.publisher === session.clientId) delivery = delivery.toPublisher;
       if (delivery === undefined) continue; // [MQTT-3.8.3-3]
       const qos = effectiveQos(message.qos, delivery.qosAt(position));
       if (qos === 0 || !session.durable || !session.live || position <= session.next) continue;

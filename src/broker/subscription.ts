@@ -65,6 +65,13 @@ export class Delivery {
     return qos;
   }
 
+  /** For a logged message: without the subscriptions made after it was published. */
+  at(position: Position): Delivery {
+    if (this.parts === undefined || position > this.settledAt) return this;
+    const then = this.parts.filter((part) => position > part.since || part.qosAt(position) > 0);
+    return then.length === 0 ? this : mergeDeliveries(then);
+  }
+
   /** It had, or has, a part in what is logged. */
   get logged(): boolean {
     if (this.qos > 0 || this.earlier.length > 0) return true;

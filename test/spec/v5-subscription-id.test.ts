@@ -8,6 +8,7 @@ import { test } from 'node:test';
 
 import { sharedBroker } from '../harness/index.ts';
 import { connectClient, nothingReaches, unique, type V5Client } from '../harness/v5-client.ts';
+import { publishPacket, subscribePacket } from '../harness/v5-packets.ts';
 
 const broker = sharedBroker();
 
@@ -153,6 +154,23 @@ test('[MQTT-3.3.4-3] a message sent again carries its identifier again', async (
 
   const message = await second.receive();
   assert.deepEqual([message.dup, message.properties.subscriptionIds], [true, [12]]);
+});
+
+test('[MQTT-3.3.4-3] a message published before a SUBSCRIBE has no identifier of it', async (t) => {
+  const topic = unique('i/');
+  const client = await connectClient(t, broker.port, { properties: { sessionExpiry: 60 } });
+  await client.subscribe(`${topic}/#`, 1, { subscriptionIds: [1] });
+  await client.subscribe(`${topic}/x/#`, 0, { subscriptionIds: [3] });
+
+  const later = subscribePacket(client.freshId(), [[`${topic}/+`, 1]], { subscriptionIds: [2] });
+  client.send(publishPacket(`${topic}/x`, 'x', { qos: 1, packetId: client.freshId() }), later);
+
+  await client.find('puback');
+  await client.find('suback');
+  assert.deepEqual(await nextIds(client), [1, 3]);
+  const publisher = await connectClient(t, broker.port);
+  await publisher.publish(`${topic}/x`, 'y', { qos: 1 });
+  assert.deepEqual(await nextIds(client), [1, 2, 3]);
 });
 
 test('[MQTT-3.3.4-3] shared subscriptions have identifiers of their own', async (t) => {
