@@ -55,6 +55,8 @@ const EXPIRY_NEVER_SECONDS = 0xffff_ffff;
 /** Connections that are not yet the broker's (handshakes), over those that may be. */
 const SOCKETS_OVER_CONNECTIONS = 1_024;
 
+const LOOK_AT_GARBAGE_MS = 250;
+
 /** Opens everything, or nothing. */
 export async function compose(ground: Ground): Promise<House> {
   const { settings, clock, random, log } = ground;
@@ -99,9 +101,12 @@ export async function compose(ground: Ground): Promise<House> {
     });
     const ticketKeys = createTicketKeys({ clock, random });
     closing.push(() => ticketKeys.close());
+    const garbage = new ReadGarbage();
+    closing.push(clock.every(LOOK_AT_GARBAGE_MS, () => garbage.look()));
     const listeners = await openDoors(ground, broker, metrics, {
       certificates: namedCertificates(identities),
       ticketKeys,
+      garbage,
     });
     closing.push(() => listeners.forEach((listener) => listener.close()));
     const urls = listeners.map((listener) => listener.url);
@@ -219,7 +224,7 @@ async function openDoors(
   ground: Ground,
   broker: Broker,
   metrics: Metrics,
-  tls: Pick<ListenerOptions, 'certificates' | 'ticketKeys'>,
+  parts: Pick<ListenerOptions, 'certificates' | 'ticketKeys' | 'garbage'>,
 ): Promise<Listener[]> {
   const { settings, clock, random, log } = ground;
   const listeners: Listener[] = [];
@@ -230,10 +235,9 @@ async function openDoors(
     random,
     log,
     sockets: new SocketLimit(settings.maxConnections + SOCKETS_OVER_CONNECTIONS),
-    garbage: new ReadGarbage(),
     metrics: countDoors(metrics),
     proxyProtocol: settings.proxyProtocol,
-    ...tls,
+    ...parts,
   };
   try {
     for (const url of settings.listen) {

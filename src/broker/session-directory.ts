@@ -31,15 +31,22 @@ export interface Claim {
   readonly expirySeconds: number;
 }
 
+interface Leave {
+  readonly session: Session;
+  readonly nowMs: number;
+  /** The disk did not take its rows: the store has older ones. */
+  refused: boolean;
+}
+
 export class SessionDirectory {
   readonly #broker: Broker;
   readonly #claims = new Map<string, Promise<void>>();
   /**
-   * The last write of sessions that went offline, until it settles: whoever takes one up before
-   * must be told nothing that a crash could take back, so a row of its own is waited for, which
-   * settles behind all of them.
+   * Sessions that went offline, until what they leave behind is on disk. Whoever takes one up
+   * before must be told nothing that a crash could take back, so rows of its own are waited for,
+   * which settle behind all of them.
    */
-  readonly #leaving = new Map<string, Settled>();
+  readonly #leaving = new Map<string, Leave>();
   #sweeping = false;
   #sweptMs = 0;
 
@@ -72,6 +79,11 @@ export class SessionDirectory {
     claim: Claim,
   ): Promise<boolean> {
     const { sessions, wills } = this.#broker;
+    const leave = this.#leaving.get(key);
+    if (leave?.refused === true) {
+      await this.#settled((settled) => this.#writeLeave(leave, settled));
+      this.#forget(leave);
+    }
     let stored = await sessions.read(key);
     const over = stored !== undefined && this.#isOver(stored);
     const mail = over ? undefined : await this.#mailOf(key, stored);
@@ -111,7 +123,10 @@ export class SessionDirectory {
     const known = stored !== undefined && !this.#leaving.has(key);
     if (known)
       this.#writeOnline(session); // all that was read of it is on disk
-    else if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
+    else if (session.durable) {
+      if (stored !== undefined) sessions.writeCursor(session);
+      await this.#settled((settled) => sessions.write(session, 0, settled));
+    }
     return stored !== undefined;
   }
 
@@ -130,26 +145,44 @@ export class SessionDirectory {
   }
 
   /** What an offline session leaves behind is written until it is written, or the client is back. */
-  #writeOffline(session: Session, nowMs: number): void {
-    const { sessions, clock } = this.#broker;
-    const settled: Settled = {
-      patient: true,
-      settled: (fault) => {
-        if (fault === undefined) {
-          if (this.#leaving.get(session.key) === settled) this.#leaving.delete(session.key);
-          return;
-        }
-        if (session.space.online.has(session.clientId)) return;
-        clock.after(RETRY_MS, () => {
-          if (!session.space.online.has(session.clientId)) this.#writeOffline(session, nowMs);
-        });
-      },
+  #leave(session: Session, nowMs: number): void {
+    const { space, key } = session;
+    // It stays where it is, whenever that is written.
+    if (session.live) session.next = Math.max(space.dispatched, session.next);
+    session.live = false;
+    const leave: Leave = { session, nowMs, refused: false };
+    this.#leaving.set(key, leave);
+    const write = (): void => {
+      leave.refused = false;
+      this.#writeLeave(leave, {
+        patient: true,
+        settled: (fault) => {
+          if (fault === undefined || space.online.has(session.clientId)) this.#forget(leave);
+          else if (this.#leaving.get(key) === leave) {
+            leave.refused = true;
+            this.#broker.clock.after(RETRY_MS, () => {
+              if (space.instance.removed) this.#forget(leave);
+              else if (leave.refused && this.#leaving.get(key) === leave) write();
+            });
+          }
+        },
+      });
     };
-    this.#leaving.set(session.key, settled);
+    write();
+  }
+
+  #writeLeave({ session, nowMs }: Leave, settled: Settled): void {
+    const { sessions } = this.#broker;
     sessions.writeCursor(session);
     sessions.write(session, nowMs, settled);
     const atMs = expiryMs(session.expirySeconds, nowMs);
     if (atMs !== undefined) sessions.setExpiry(session.key, atMs);
+  }
+
+  /** Unless the session was taken up and left anew since. */
+  #forget(leave: Leave): void {
+    const { key } = leave.session;
+    if (this.#leaving.get(key) === leave) this.#leaving.delete(key);
   }
 
   /** The connection ends: its session goes offline, or ends with it. */
@@ -164,6 +197,7 @@ export class SessionDirectory {
     const stays = session.expirySeconds > 0;
     this.#returnLeases(session, stays);
     if (!stays) {
+      this.#leaving.delete(session.key);
       session.space.endSession(session);
       if (session.durable) {
         const { inbound = [], retainedInflight } = session;
@@ -177,7 +211,7 @@ export class SessionDirectory {
       return;
     }
     const nowMs = clock.nowMs();
-    this.#writeOffline(session, nowMs); // before going offline: what is live is caught up
+    this.#leave(session, nowMs); // before going offline: what is live is caught up
     session.space.goOffline(session);
     wills.connectionClosed(connection, session.expirySeconds);
   }
@@ -298,6 +332,7 @@ export class SessionDirectory {
     this.#clearExpiry(key, stored);
     const ids = stored.keepsIds ? await sessions.readIds(key) : NO_IDS;
     await this.#settled((settled) => sessions.remove(key, ids, settled));
+    this.#leaving.delete(key);
     space.uncountOffline(stored.subscriptions); // only now: a refused removal is tried again
     await wills.sessionEnded(key);
   }

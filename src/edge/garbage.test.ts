@@ -47,6 +47,23 @@ describe('read garbage', () => {
     assert.equal(wishAt(189), true);
   });
 
+  test('is looked at without reads as well: blocks come from the disk too', () => {
+    const wishes: boolean[] = [];
+    let outside = 40 * MIB;
+    const garbage = new ReadGarbage(
+      collectorOf({
+        outsideBytes: () => outside,
+        markForOutside: (wanted) => void wishes.push(wanted),
+      }),
+    );
+    garbage.look();
+
+    outside = 169 * MIB;
+    garbage.look();
+
+    assert.deepEqual(wishes, [false, true]);
+  });
+
   test('the engine offers it, and blocks that are dead are gone', async () => {
     const garbage = new ReadGarbage();
     const before = process.memoryUsage().arrayBuffers;

@@ -51,11 +51,16 @@ export class ReadGarbage {
     this.#bytes = 0;
     if (this.#collector === undefined) return;
     this.#collector.collectYoung();
-    this.#look(this.#collector);
+    this.look();
   }
 
-  /** Has the heap marked when old blocks are too many, until they are fewer. */
-  #look(collector: Collector): void {
+  /**
+   * Has the heap marked when old blocks are too many, until they are fewer. To be called now and
+   * then as well: blocks also come from the disk, and grow old while nothing is read.
+   */
+  look(): void {
+    const collector = this.#collector;
+    if (collector === undefined) return;
     const bytes = collector.outsideBytes();
     if (this.#marking) {
       if (this.#before - bytes >= BYTES_BETWEEN) {

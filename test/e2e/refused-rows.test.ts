@@ -66,16 +66,97 @@ test('a QoS 2 message that a group gave away is the group’s again', async (t) 
   assert.equal((await publisher.next('pubrec')).reason, 0);
   await member.hungUp(); // its packet id could not be kept
   heal();
+  await isWell(engine);
+
+  const back = await connect('member', { cleanStart: false });
+  assert.equal((await back.receive()).payload, 'precious');
+});
+
+/** When the session of `client` went offline, by its row; 0: its row says that it is online. */
+async function disconnectedMs(engine: Engine): Promise<number | undefined> {
+  for await (const rows of engine.store.table('sessions').scan('')) {
+    for (const { key, value } of rows) {
+      if (!key.endsWith('/client')) continue;
+      const row = JSON.parse(Buffer.from(value).toString()) as { disconnectedMs: number };
+      return row.disconnectedMs;
+    }
+  }
+  return undefined;
+}
+
+async function isOnDisk(engine: Engine): Promise<void> {
+  await until(
+    () => engine.pendingBytes === 0,
+    () => 'all that was written is on the disk',
+  );
+}
+
+async function isWell(engine: Engine): Promise<void> {
   const probe = engine.store.table('probe');
-  const isWell = (): Promise<boolean> =>
+  const takes = (): Promise<boolean> =>
     probe.put('row', Buffer.from('x')).then(
       () => true,
       () => false,
     );
-  await until(isWell, () => 'the disk takes writes again');
+  await until(takes, () => 'the disk takes writes again');
+}
 
-  const back = await connect('member', { cleanStart: false });
-  assert.equal((await back.receive()).payload, 'precious');
+/** Its client leaves, and the disk refuses what it leaves behind. */
+async function leaveRefused({ engine, refuseAfter, heal }: Scene, client: V5Client): Promise<void> {
+  await isOnDisk(engine);
+  refuseAfter(0);
+  client.drop();
+  await until(
+    async () => ((await disconnectedMs(engine)) ?? 0) > 0,
+    () => 'its row is under way',
+  );
+  await until(
+    async () => (await disconnectedMs(engine)) === 0,
+    () => 'its row was refused',
+  );
+  heal();
+  await isWell(engine);
+}
+
+test('what a session left behind, written late, is no newer than what came after it', async (t) => {
+  const scene = await openScene(t);
+  const { engine, connect } = scene;
+  const client = await connect('client');
+  await client.subscribe('a', 2);
+  const publisher = await connect('publisher');
+  await leaveRefused(scene, client);
+
+  const back = await connect('client', { cleanStart: false });
+  await back.subscribe('b', 1);
+  await publisher.publish('a', 'once', { qos: 2 });
+  assert.equal((await back.receive()).payload, 'once');
+  await back.disconnect();
+  // What was refused is written anew each second.
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  await publisher.publish('b', 'owed', { qos: 1 });
+
+  const again = await connect('client', { cleanStart: false });
+  assert.equal((await again.receive()).payload, 'owed');
+  await again.idle();
+  await isOnDisk(engine);
+});
+
+test('what comes between a row that was refused and its next writing is not passed over', async (t) => {
+  const scene = await openScene(t);
+  const { engine, connect } = scene;
+  const client = await connect('client');
+  await client.subscribe('a', 1);
+  const publisher = await connect('publisher');
+  await leaveRefused(scene, client);
+
+  await publisher.publish('a', 'owed', { qos: 1 });
+  await until(
+    async () => ((await disconnectedMs(engine)) ?? 0) > 0,
+    () => 'the row is there',
+  );
+
+  const back = await connect('client', { cleanStart: false });
+  assert.equal((await back.receive()).payload, 'owed');
 });
 
 test('that a client is back is written once the disk takes it', async (t) => {
@@ -83,32 +164,21 @@ test('that a client is back is written once the disk takes it', async (t) => {
   const before = await connect('client');
   await before.subscribe('t', 1);
   await before.disconnect();
-  const sessions = engine.store.table('sessions');
-  const disconnectedMs = async (): Promise<number | undefined> => {
-    for await (const rows of sessions.scan('')) {
-      for (const { key, value } of rows) {
-        if (!key.endsWith('/client')) continue;
-        const row = JSON.parse(Buffer.from(value).toString()) as { disconnectedMs: number };
-        return row.disconnectedMs;
-      }
-    }
-    return undefined;
-  };
   await until(
-    async () => ((await disconnectedMs()) ?? 0) > 0 && engine.pendingBytes === 0,
+    async () => ((await disconnectedMs(engine)) ?? 0) > 0 && engine.pendingBytes === 0,
     () => 'it is offline, and that is on the disk',
   );
   refuseAfter(0);
 
   const back = await connect('client', { cleanStart: false });
   await until(
-    async () => ((await disconnectedMs()) ?? 0) > 0,
+    async () => ((await disconnectedMs(engine)) ?? 0) > 0,
     () => 'the row was refused',
   );
   heal();
 
   await until(
-    async () => (await disconnectedMs()) === 0,
+    async () => (await disconnectedMs(engine)) === 0,
     () => 'the row says so',
   );
   await back.idle();
