@@ -124,8 +124,7 @@ export function handOver(
   // What follows a delivery that waits for its commit waits with it: the order stays.
   const waits = session.durable && (qos === 2 || session.sendsBehindCommit);
   if (waits) {
-    const state = qos === 1 ? InflightState.awaitsPuback : InflightState.awaitsPubrec;
-    const packetId = session.inflight.take(state, position);
+    const packetId = takeId(delivery, qos, retain, position);
     session.unsent ??= [];
     const message = publication.keep();
     session.unsent.push({ packetId, message, delivery, qos, retain, group, position });
@@ -140,6 +139,19 @@ export function handOver(
   if (session.durable) connection.broker.markDirty(session);
 }
 
+/** The next packet id, by which it is remembered what is sent: the same goes out again. */
+export function takeId(
+  { session, identifiers }: Delivery,
+  qos: Qos,
+  retain: boolean,
+  position: Position,
+): number {
+  const state = qos === 1 ? InflightState.awaitsPuback : InflightState.awaitsPubrec;
+  // To a session that ends with its connection nothing is ever sent again.
+  const remembered = session.durable ? identifiers : NO_BYTES;
+  return session.inflight.take(state, position, retain, remembered);
+}
+
 /** Takes a packet id and sends; the caller has checked window and size. */
 export function sendWithId(
   delivery: Delivery,
@@ -151,8 +163,7 @@ export function sendWithId(
 ): void {
   const { session } = delivery;
   const connection = session.connection!;
-  const state = qos === 1 ? InflightState.awaitsPuback : InflightState.awaitsPubrec;
-  const packetId = session.inflight.take(state, position);
+  const packetId = takeId(delivery, qos, retain, position);
   if (lease !== undefined) {
     session.leases ??= new Map();
     session.leases.set(packetId, lease);

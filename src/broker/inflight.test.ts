@@ -3,14 +3,14 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { AssertionFailure } from '#base';
-import { Inflight, InflightState, type State } from './inflight.ts';
+import { Inflight, InflightState, type OpenDelivery, type State } from './inflight.ts';
 
 const ID_MAX = 65_535;
+const NONE = new Uint8Array(0);
 
-interface Open {
-  readonly id: number;
-  readonly state: State;
-  readonly position: number;
+/** A delivery of which nothing but its state is of interest. */
+function take(inflight: Inflight, state: State, position: number): number {
+  return inflight.take(state, position, false, NONE);
 }
 
 const anyStep = fc.oneof(
@@ -19,6 +19,8 @@ const anyStep = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant('take' as const),
       qos: fc.integer({ min: 1, max: 2 }),
+      retain: fc.boolean(),
+      identifiers: fc.oneof(fc.constant(NONE), fc.uint8Array({ minLength: 1, maxLength: 6 })),
     }),
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('settle' as const), which: fc.nat() }) },
@@ -29,16 +31,16 @@ const anyStep = fc.oneof(
 /** Ids in the order they were handed out, as long as they are open. */
 class Model {
   readonly inflight = new Inflight();
-  open: Open[] = [];
+  open: OpenDelivery[] = [];
   #positions = 0;
 
-  take(qos: number): void {
+  take(qos: number, retain = false, identifiers = NONE): void {
     const state = qos === 1 ? InflightState.awaitsPuback : InflightState.awaitsPubrec;
     const position = (this.#positions += 2 ** 40 + 1);
     const expected = this.#nextFree();
-    const id = this.inflight.take(state, position);
+    const id = this.inflight.take(state, position, retain, identifiers);
     assert.equal(id, expected, 'the next id that is not open');
-    this.open.push({ id, state, position });
+    this.open.push({ id, state, position, retain, identifiers });
   }
 
   settle(which: number): void {
@@ -49,7 +51,9 @@ class Model {
   advance(which: number): void {
     const index = which % this.open.length;
     const state = InflightState.awaitsPubcomp;
-    this.open[index] = { ...this.open[index]!, state };
+    // Its PUBLISH is never sent again, so how it was sent is forgotten.
+    const over = { retain: false, identifiers: NONE };
+    this.open[index] = { ...this.open[index]!, state, ...over };
     this.inflight.advance(this.open[index].id, state);
   }
 
@@ -64,6 +68,8 @@ class Model {
   check(): void {
     assert.equal(this.inflight.count, this.open.length);
     assert.deepEqual(this.inflight.list(), this.open);
+    const bytes = this.open.reduce((sum, { identifiers }) => sum + identifiers.length, 0);
+    assert.equal(this.inflight.identifierBytes, bytes);
     for (const { id, state, position } of this.open) {
       assert.equal(this.inflight.state(id), state);
       assert.equal(this.inflight.position(id), position);
@@ -87,7 +93,7 @@ describe('property: any run of deliveries', () => {
           const model = new Model();
           model.inflight.lastId = startId;
           for (const step of steps) {
-            if (step.kind === 'take') model.take(step.qos);
+            if (step.kind === 'take') model.take(step.qos, step.retain, step.identifiers);
             else if (step.kind === 'skip') model.skip(step.by);
             else if (model.open.length > 0) model[step.kind](step.which);
             model.check();
@@ -107,18 +113,17 @@ describe('property: any run of deliveries', () => {
           const model = new Model();
           model.inflight.lastId = startId;
           for (const step of steps) {
-            if (step.kind === 'take') model.take(step.qos);
+            if (step.kind === 'take') model.take(step.qos, step.retain, step.identifiers);
             else if (step.kind === 'skip') model.skip(step.by);
             else if (model.open.length > 0) model[step.kind](step.which);
           }
           const again = new Inflight();
-          for (const { id, state, position } of model.inflight.list()) {
-            again.restore(id, state, position);
-          }
+          for (const item of model.inflight.list()) again.restore(item);
           again.lastId = model.inflight.lastId;
           assert.deepEqual(again.list(), model.inflight.list());
           assert.equal(again.count, model.inflight.count);
-          assert.equal(again.take(1, 5), model.inflight.take(1, 5));
+          assert.equal(again.identifierBytes, model.inflight.identifierBytes);
+          assert.equal(take(again, 1, 5), take(model.inflight, 1, 5));
         },
       ),
       { numRuns: 60 },
@@ -129,7 +134,7 @@ describe('property: any run of deliveries', () => {
 test('an id nobody took, or that is settled, is free', () => {
   const inflight = new Inflight();
   for (const id of [0, 1, 16, 17, ID_MAX]) assert.equal(inflight.state(id), InflightState.free);
-  const id = inflight.take(InflightState.awaitsPuback, 7);
+  const id = take(inflight, InflightState.awaitsPuback, 7);
   assert.equal(id, 1);
   for (const other of [0, 17, 33, ID_MAX]) assert.equal(inflight.state(other), InflightState.free);
 
@@ -137,15 +142,15 @@ test('an id nobody took, or that is settled, is free', () => {
 
   assert.equal(inflight.state(id), InflightState.free);
   assert.equal(inflight.count, 0);
-  assert.equal(inflight.take(InflightState.awaitsPuback, 8), 2); // not 1 again at once
+  assert.equal(take(inflight, InflightState.awaitsPuback, 8), 2); // not 1 again at once
 });
 
 test('one delivery that is never settled does not stop the others, round after round', () => {
   const inflight = new Inflight();
-  const stuck = inflight.take(InflightState.awaitsPubrec, 1);
+  const stuck = take(inflight, InflightState.awaitsPubrec, 1);
 
   for (let i = 0; i < 2 * ID_MAX; i++) {
-    const id = inflight.take(InflightState.awaitsPuback, i);
+    const id = take(inflight, InflightState.awaitsPuback, i);
     if (id === stuck || id === 0 || id > ID_MAX) assert.fail(`took ${id}`);
     inflight.advance(id, InflightState.free);
   }
@@ -158,17 +163,19 @@ test('every id can be open at once, and one more is our bug', () => {
   const inflight = new Inflight();
   inflight.lastId = 30_000;
   const ids = new Set<number>();
-  for (let i = 0; i < ID_MAX; i++) ids.add(inflight.take(InflightState.awaitsPuback, i));
+  for (let i = 0; i < ID_MAX; i++) ids.add(take(inflight, InflightState.awaitsPuback, i));
 
   assert.equal(ids.size, ID_MAX);
   assert.equal(ids.has(0), false);
   assert.equal(inflight.list()[0]!.id, 30_001);
-  assert.throws(() => inflight.take(InflightState.awaitsPuback, 0), AssertionFailure);
+  assert.throws(() => take(inflight, InflightState.awaitsPuback, 0), AssertionFailure);
 });
 
 test('restoring an id twice is our bug', () => {
   const inflight = new Inflight();
-  inflight.restore(5, InflightState.awaitsPuback, 1);
+  const item = { id: 5, position: 1, retain: true, identifiers: NONE };
+  inflight.restore({ ...item, state: InflightState.awaitsPuback });
 
-  assert.throws(() => inflight.restore(5, InflightState.awaitsPubrec, 2), AssertionFailure);
+  const other = { ...item, state: InflightState.awaitsPubrec };
+  assert.throws(() => inflight.restore(other), AssertionFailure);
 });

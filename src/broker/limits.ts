@@ -24,6 +24,7 @@ export interface Limits {
   readonly partialBytesMax: number;
   readonly receiveMaximum: number;
   readonly inflightCountMax: number;
+  readonly inflightIdentifierBytesMax: number;
   readonly pendingCountHigh: number;
   readonly pendingCountMax: number;
   readonly pendingBytesMax: number;
@@ -63,6 +64,7 @@ export const DEFAULT_LIMITS: Limits = {
   partialBytesMax: 256 * 1024 * 1024,
   receiveMaximum: 1024,
   inflightCountMax: 1024,
+  inflightIdentifierBytesMax: 512 * 1024,
   pendingCountHigh: 128,
   pendingCountMax: 16_384,
   pendingBytesMax: 8 * 1024 * 1024,
@@ -103,6 +105,11 @@ export const LIMITS: readonly LimitRow[] = [
   row('partialBytesMax', 'bytes, all connections', 'larger: DISCONNECT 0x97 to who holds most'),
   row('receiveMaximum', 'messages a client', 'more open QoS 1/2 publishes in 5.0: 0x93'),
   row('inflightCountMax', 'messages a session', 'further deliveries wait for acknowledgements'),
+  row(
+    'inflightIdentifierBytesMax',
+    'bytes a session',
+    'of subscription identifiers; further deliveries wait for acknowledgements',
+  ),
   row('pendingCountHigh', 'messages a session', 'publishers to it alone are not read from'),
   row('pendingCountMax', 'messages a session', 'a transient session is ended with 0x97'),
   row('pendingBytesMax', 'bytes a session', 'a transient session is ended with 0x97'),

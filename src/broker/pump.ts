@@ -50,8 +50,8 @@ export function lag(session: Session, before: number): void {
 }
 
 function readOn(session: Session, connection: Connection): void {
+  if (!session.windowOpen || connection.congested) return;
   const free = session.windowMax - session.inflight.count;
-  if (free <= 0 || connection.congested) return;
   const { log, broker } = session.space;
   const { catchUps } = broker;
   const catchUp = catchUps.of(session);

@@ -1,22 +1,23 @@
 /**
- * After a session is resumed: what was in flight is sent again, under the same packet ids, in the
- * original order, before anything new [MQTT-4.4.0-1] [MQTT-4.6.0-1].
+ * After a session is resumed: what was in flight is sent again as it was sent, under the same
+ * packet ids, in the original order, before anything new [MQTT-4.4.0-1] [MQTT-4.6.0-1].
+ *
+ * RETAIN and subscription identifiers are those of the first time: they tell by which subscriptions
+ * the message came, which those held now do not.
  */
 import type { LogEntry } from '#ports';
 import { PUBREL } from './acks.ts';
 import type { Connection } from './connection.ts';
-import { effectiveQos, fits, send } from './delivery.ts';
+import { fits, send } from './delivery.ts';
 import { InflightState } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
 import { receiverOf } from './mailbox.ts';
 import type { Session } from './session.ts';
-import { deliveryFor } from './session-match.ts';
 import type { StoredDelivery } from './session-store.ts';
 import { Delivery } from './subscription.ts';
 
 /** Messages in memory at a time, however large the window. */
 const PART_COUNT_MAX = 16;
-const NO_IDENTIFIERS = new Uint8Array(0);
 
 /** Sends again as much as the window allows, and goes on with `then`; the rest follows later. */
 export function resend(session: Session, connection: Connection, then: () => void): void {
@@ -80,21 +81,17 @@ function again(session: Session, connection: Connection, item: StoredDelivery, f
     return;
   }
   const qos = item.state === InflightState.awaitsPuback ? 1 : 2;
-  const retained = item.topic !== undefined;
-  // Matched by what is subscribed now; without a subscription it is finished all the same.
-  const delivery =
-    deliveryFor(session, found.topic, Number.POSITIVE_INFINITY) ??
-    new Delivery(session, qos, false, false, NO_IDENTIFIERS);
+  const delivery = new Delivery(session, qos, false, false, item.identifiers);
   broker.replayed.load(found, Buffer.from(found.topic), broker.clock.nowMs());
   broker.replayed.dup = true; // [MQTT-3.3.1-1]
-  const retain = retained || (delivery.retainAsPublished && found.retain);
+  // By a new connection the client may take less than before.
   if (!fits(connection, delivery, broker.replayed, true)) {
     settle(session, item);
     return;
   }
   if (qos === 1) broker.metrics.messagesSentQos1++;
   else broker.metrics.messagesSentQos2++;
-  send(connection, delivery, broker.replayed, effectiveQos(qos, qos), item.id, retain);
+  send(connection, delivery, broker.replayed, qos, item.id, item.retain);
 }
 
 /** The rights of the caller may be fewer now, or those of somebody else. */

@@ -9,8 +9,14 @@
  */
 import type { Version } from '#ports';
 import type { Qos } from '#wire';
-import { deliverQos0, deliverTransient, effectiveQos, fits, sendWithId } from './delivery.ts';
-import { InflightState } from './inflight.ts';
+import {
+  deliverQos0,
+  deliverTransient,
+  effectiveQos,
+  fits,
+  sendWithId,
+  takeId,
+} from './delivery.ts';
 import type { KeptMessage } from './kept-message.ts';
 import type { RetainedPiece, RetainedRow } from './retained.ts';
 import { RetainedFilters, type RetainedRange } from './retained-filters.ts';
@@ -247,8 +253,7 @@ export class RetainedReplay implements RetainedReader {
     const { broker } = session.space;
     const waits = qos === 2 || session.sendsBehindCommit;
     if (waits) {
-      const state = qos === 1 ? InflightState.awaitsPuback : InflightState.awaitsPubrec;
-      const packetId = session.inflight.take(state, 0);
+      const packetId = takeId(delivery, qos, true, 0);
       session.unsent ??= [];
       const item = { packetId, message, delivery, qos, retain: true };
       session.unsent.push({ ...item, group: undefined, position: 0 });

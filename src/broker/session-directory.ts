@@ -350,7 +350,7 @@ export class SessionDirectory {
     // Without a cursor (killed before the first was written) the subscriptions say from where.
     session.next = cursor?.next ?? 0;
     for (const item of cursor?.deliveries ?? []) {
-      session.inflight.restore(item.id, item.state, item.position);
+      session.inflight.restore(item);
       if (item.topic !== undefined) {
         session.retainedInflight ??= new Map();
         session.retainedInflight.set(item.id, item.topic);

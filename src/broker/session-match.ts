@@ -1,4 +1,4 @@
-/** How one session gets a message that does not come by a route: from the log, or once more. */
+/** How one session gets a message that does not come by a route: from the log. */
 import { isMailbox, receiverOf } from './mailbox.ts';
 import type { Session } from './session.ts';
 import { type Delivery, deliveryAt, mergeDeliveries, type Subscription } from './subscription.ts';

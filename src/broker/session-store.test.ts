@@ -39,6 +39,12 @@ function durable(
 const anyDelivery = fc.record({
   state: fc.constantFrom(1 as const, 2 as const, 3 as const),
   position: fc.maxSafeNat(),
+  retain: fc.boolean(),
+  identifiers: fc.oneof(
+    fc.constant(new Uint8Array(0)),
+    fc.uint8Array({ minLength: 1, maxLength: 12 }),
+    fc.constant(new Uint8Array(70_000).fill(0xc3)),
+  ),
   topic: fc.option(
     fc.oneof(fc.constantFrom('a', 'a/é', '\u{1f600}/x', '/'), fc.constant('x'.repeat(65_535))),
     { nil: undefined },
@@ -72,10 +78,10 @@ test('property: a cursor comes back with its position, its walk, its deliveries 
         session.next = next;
         session.inflight.lastId = lastId;
         session.walk = walk;
-        const expected = deliveries.map(({ state, position, topic }) => {
-          const id = session.inflight.take(state, position);
+        const expected = deliveries.map(({ state, position, retain, identifiers, topic }) => {
+          const id = session.inflight.take(state, position, retain, identifiers);
           if (topic !== undefined) (session.retainedInflight ??= new Map()).set(id, topic);
-          return { id, state, position, topic };
+          return { id, state, position, retain, identifiers, topic };
         });
 
         await durable((settled) => store.writeCursor(session, settled));
@@ -88,13 +94,36 @@ test('property: a cursor comes back with its position, its walk, its deliveries 
           walk,
         });
         const again = new Inflight();
-        for (const { id, state, position } of read!.deliveries) again.restore(id, state, position);
+        for (const item of read!.deliveries) again.restore(item);
         again.lastId = read!.lastId;
         assert.deepEqual(again.list(), session.inflight.list());
       },
     ),
     { numRuns: 60 },
   );
+});
+
+test('a cursor written before RETAIN and identifiers were kept has neither', async () => {
+  const store = openMemoryEngine({ clock: systemClock }).store;
+  // next 9, last id 4, two deliveries: QoS 1 from position 7; QoS 2, a retained one of topic `a`
+  const head = '4022000000000000' + '0004' + '00000002';
+  const logged = '0003' + '01' + '401c000000000000' + '0000';
+  const retained = '0004' + '02' + '0000000000000000' + '0001';
+  const row = Buffer.from(`${head}${logged}${retained}61`, 'hex');
+  await store.table('cursors').put('default/old', row);
+
+  const read = await new SessionStore(store).readCursor('default/old');
+
+  const without = { retain: false, identifiers: new Uint8Array(0) };
+  assert.deepEqual(read, {
+    next: 9,
+    lastId: 4,
+    deliveries: [
+      { id: 3, state: 1, position: 7, ...without, topic: undefined },
+      { id: 4, state: 2, position: 0, ...without, topic: 'a' },
+    ],
+    walk: undefined,
+  });
 });
 
 test('a session that is live stands where its instance has got to, and never goes back', async () => {

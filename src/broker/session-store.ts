@@ -12,7 +12,7 @@
  * | `groups-<instance>` | group | log position of a durable group, and what is not acknowledged |
  */
 import type { Position, Settled, Store, Table } from '#ports';
-import { InflightState, type State } from './inflight.ts';
+import type { OpenDelivery, State } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
 import { decodeRetained, encodeRetained } from './retained.ts';
 import type { RetainedWalk } from './retained-replay.ts';
@@ -23,6 +23,7 @@ import { type StoredSubscription, stillOwed } from './subscription.ts';
 /** Expiries are found by their bucket, so that nothing of them is in memory. */
 export const EXPIRY_BUCKET_MS = 10_000;
 const NO_BYTES: Buffer = Buffer.alloc(0);
+const NO_IDENTIFIERS: Uint8Array = new Uint8Array(0);
 export const NEVER_EXPIRES = 0xffff_ffff;
 
 export interface StoredSession {
@@ -36,10 +37,7 @@ export interface StoredSession {
   readonly subscriptions: readonly StoredSubscription[];
 }
 
-export interface StoredDelivery {
-  readonly id: number;
-  readonly state: State;
-  readonly position: Position;
+export interface StoredDelivery extends OpenDelivery {
   /** Set where the message was a retained one: it is not in the log. */
   readonly topic: string | undefined;
 }
@@ -243,7 +241,19 @@ const CURSOR_HEAD_BYTES = 14;
 const DELIVERY_BYTES = 13;
 const WALK_HEAD_BYTES = 6;
 
-/** `next, last id, count, count x (id, state, position, topic size), topics, walk`. */
+/**
+ * Beside the state in its byte. Rows written before these bits were known have neither: what they
+ * speak of is sent again with RETAIN 0 and without identifiers.
+ */
+const STATE_BITS = 3;
+const RETAIN_BIT = 4;
+const IDENTIFIERS_BIT = 8;
+const IDENTIFIERS_HEAD_BYTES = 4;
+
+/**
+ * `next, last id, count, count x (id, state and bits, position, topic size), tails, walk`. A tail
+ * is the topic and, where the bit says so, `size, subscription identifiers`.
+ */
 function encodeCursor(session: Session): Buffer {
   const open = session.inflight.list();
   const { retainedInflight } = session;
@@ -251,8 +261,9 @@ function encodeCursor(session: Session): Buffer {
     const topic = retainedInflight?.get(id);
     return topic === undefined ? NO_BYTES : Buffer.from(topic);
   });
-  const topicBytes = topics.reduce((sum, topic) => sum + topic.length, 0);
-  const deliveryBytes = open.length * DELIVERY_BYTES + topicBytes;
+  let deliveryBytes = open.length * DELIVERY_BYTES;
+  for (const topic of topics) deliveryBytes += topic.length;
+  for (const { identifiers } of open) deliveryBytes += identifiersSize(identifiers);
   const walk = encodeWalk(session.walk);
   const row = Buffer.allocUnsafe(CURSOR_HEAD_BYTES + deliveryBytes + walk.length);
   const { live, space, next, inflight } = session;
@@ -260,18 +271,28 @@ function encodeCursor(session: Session): Buffer {
   row.writeUInt16BE(inflight.lastId, 8);
   row.writeUInt32BE(open.length, 10);
   let at = CURSOR_HEAD_BYTES;
-  let topicAt = CURSOR_HEAD_BYTES + open.length * DELIVERY_BYTES;
-  for (const [index, item] of open.entries()) {
-    row.writeUInt16BE(item.id, at);
-    row[at + 2] = item.state;
-    row.writeDoubleBE(item.position, at + 3);
-    row.writeUInt16BE(topics[index]!.length, at + 11);
-    topics[index]!.copy(row, topicAt);
-    topicAt += topics[index]!.length;
+  let tailAt = CURSOR_HEAD_BYTES + open.length * DELIVERY_BYTES;
+  for (const [index, { id, state, position, retain, identifiers }] of open.entries()) {
+    const topic = topics[index]!;
+    const identified = identifiers.length > 0;
+    row.writeUInt16BE(id, at);
+    row[at + 2] = state | (retain ? RETAIN_BIT : 0) | (identified ? IDENTIFIERS_BIT : 0);
+    row.writeDoubleBE(position, at + 3);
+    row.writeUInt16BE(topic.length, at + 11);
     at += DELIVERY_BYTES;
+    row.set(topic, tailAt);
+    tailAt += topic.length;
+    if (!identified) continue;
+    row.writeUInt32BE(identifiers.length, tailAt);
+    row.set(identifiers, tailAt + IDENTIFIERS_HEAD_BYTES);
+    tailAt += identifiersSize(identifiers);
   }
-  walk.copy(row, topicAt);
+  walk.copy(row, tailAt);
   return row;
+}
+
+function identifiersSize({ length }: Uint8Array): number {
+  return length === 0 ? 0 : IDENTIFIERS_HEAD_BYTES + length;
 }
 
 /** `number, topic size, topic, filter`; nothing where no walk began. */
@@ -299,19 +320,28 @@ function decodeCursor(value: Uint8Array): StoredCursor {
   const count = row.readUInt32BE(10);
   const deliveries: StoredDelivery[] = [];
   let at = CURSOR_HEAD_BYTES;
-  let topicAt = CURSOR_HEAD_BYTES + count * DELIVERY_BYTES;
+  let tailAt = CURSOR_HEAD_BYTES + count * DELIVERY_BYTES;
   for (let i = 0; i < count; i++) {
+    const bits = row[at + 2]!;
     const topicSize = row.readUInt16BE(at + 11);
-    const topic = row.toString('utf8', topicAt, topicAt + topicSize);
-    topicAt += topicSize;
+    const topic = row.toString('utf8', tailAt, tailAt + topicSize);
+    tailAt += topicSize;
+    let identifiers = NO_IDENTIFIERS;
+    if ((bits & IDENTIFIERS_BIT) !== 0) {
+      const start = tailAt + IDENTIFIERS_HEAD_BYTES;
+      tailAt = start + row.readUInt32BE(tailAt);
+      identifiers = new Uint8Array(row.subarray(start, tailAt)); // outlives the row
+    }
     deliveries.push({
       id: row.readUInt16BE(at),
-      state: (row[at + 2] ?? InflightState.free) as State,
+      state: (bits & STATE_BITS) as State,
       position: row.readDoubleBE(at + 3),
+      retain: (bits & RETAIN_BIT) !== 0,
+      identifiers,
       topic: topicSize === 0 ? undefined : topic,
     });
     at += DELIVERY_BYTES;
   }
-  const walk = decodeWalk(row.subarray(topicAt));
+  const walk = decodeWalk(row.subarray(tailAt));
   return { next: row.readDoubleBE(0), lastId: row.readUInt16BE(8), deliveries, walk };
 }

@@ -148,7 +148,10 @@ export class Session {
   }
 
   get windowOpen(): boolean {
-    return this.inflight.count < this.windowMax && this.resend === undefined;
+    const { count, identifierBytes } = this.inflight;
+    if (count >= this.windowMax || this.resend !== undefined) return false;
+    if (identifierBytes === 0) return true;
+    return identifierBytes < this.space.broker.limits.inflightIdentifierBytesMax;
   }
 
   get pendingCount(): number {

@@ -126,7 +126,7 @@ for (const how of ['stop', 'kill'] as const) {
     await nothingReaches(back, second);
   });
 
-  test(`[MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-4.3.3-6] after a ${how}: what was open towards a subscriber goes on where it was`, {
+  test(`[MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-3.3.1-13] [MQTT-3.3.4-3] [MQTT-4.3.3-6] after a ${how}: what was open towards a subscriber goes on where it was`, {
     skip,
   }, async (t) => {
     const broker = await begin(t);
@@ -134,7 +134,7 @@ for (const how of ['stop', 'kill'] as const) {
     const topic = unique('r/');
     const publisher = await connectClient(t, broker.port);
     const first = await connectClient(t, broker.port, { ...options, clientId });
-    await first.subscribe(topic, 2);
+    await first.subscribe(topic, 2 | RETAIN_AS_PUBLISHED, { subscriptionIds: [300] });
     const sent = [];
     for (const [payload, qos] of [
       ['settled', 1],
@@ -144,7 +144,7 @@ for (const how of ['stop', 'kill'] as const) {
       ['done', 2],
       ['refused', 2],
     ] as const) {
-      await publisher.publish(topic, payload, { qos });
+      await publisher.publish(topic, payload, { qos, retain: qos === 1 });
       sent.push(await first.message());
     }
     const [settled, open, released, unanswered, done, refused] = sent;
@@ -154,6 +154,7 @@ for (const how of ['stop', 'kill'] as const) {
     first.ack('pubrec', refused.packetId, 0x80);
     first.ack('pubrec', released.packetId);
     await first.next('pubrel');
+    await first.unsubscribe(topic);
     await first.idle();
     await elapse(200); // what a client acknowledged may reach the disk a moment later
     await end(broker, how);
@@ -170,6 +171,10 @@ for (const how of ['stop', 'kill'] as const) {
         [unanswered.packetId, 'sent', 2, true],
       ],
     );
+    for (const [index, retain] of [true, false].entries()) {
+      const { properties } = publishes[index]!;
+      assert.deepEqual([publishes[index]!.retain, properties.subscriptionIds], [retain, [300]]);
+    }
     const pubrel = again.find((packet) => packet.type === 'pubrel');
     assert.equal(pubrel?.packetId, released.packetId);
     second.ack('pubcomp', released.packetId);
