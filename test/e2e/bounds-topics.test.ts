@@ -11,6 +11,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { brokerNumbers, residentBytes, watchMemory } from '../harness/broker-numbers.ts';
 import { sharedBroker, startBroker } from '../harness/index.ts';
+import { openLocalBroker, openLocalDoor } from '../harness/local-broker.ts';
 import { peerConnect, peerSubscribe, SwarmPeer } from '../harness/swarm-peer.ts';
 import { until } from '../harness/until.ts';
 import { connectClient, unique } from '../harness/v5-client.ts';
@@ -167,6 +168,39 @@ test('the broker gives aliases to no more bytes of topics than it takes', async 
 
   assert.deepEqual(aliases, [1, 2, undefined, undefined, 3, 1, 2, undefined, undefined, 3]);
 });
+
+for (const way of ['as they are published', 'from the log', 'retained'] as const) {
+  test(`identifiers of open messages are bounded by their bytes, ${way}: the rest waits`, async (t) => {
+    const local = await openLocalBroker(t, { limits: { inflightIdentifierBytesMax: 9 } });
+    const port = await openLocalDoor(t, local);
+    const options = { clientId: 'c', cleanStart: false, properties: { sessionExpiry: 60 } };
+    const publisher = await connectClient(t, port);
+    const publish = async (): Promise<void> => {
+      for (let i = 0; i < 8; i++) {
+        await publisher.publish(`i/${i}`, String(i), { qos: 1 + (i % 2), retain: true });
+      }
+    };
+    let client = await connectClient(t, port, options);
+    if (way === 'retained') await publish();
+    await client.subscribe('i/+', 2, { subscriptionIds: [300] }); // three bytes
+    if (way === 'from the log') {
+      await client.disconnect();
+      await publish();
+      client = await connectClient(t, port, options);
+    }
+    if (way === 'as they are published') await publish();
+
+    const open = [await client.message(), await client.message(), await client.message()];
+    await client.idle();
+    for (let i = 0; i < 8; i++) {
+      const message = open.shift()!;
+      assert.deepEqual([message.payload, message.properties.subscriptionIds], [String(i), [300]]);
+      await client.settle(message);
+      if (i < 5) open.push(await client.message());
+      await client.idle();
+    }
+  });
+}
 
 test('subscribing and unsubscribing over and over leaves nothing behind', async (t) => {
   const own = await startBroker(t);
