@@ -22,16 +22,9 @@ describe('read garbage', () => {
   });
 
   test('has the heap marked when old blocks are too many, until they are fewer', () => {
-    const wishes: boolean[] = [];
-    let outside = 40 * MIB;
-    const garbage = new ReadGarbage(
-      collectorOf({
-        outsideBytes: () => outside,
-        markForOutside: (wanted) => void wishes.push(wanted),
-      }),
-    );
+    const { garbage, wishes, holdOutside } = watchedGarbage();
     const wishAt = (mib: number): boolean | undefined => {
-      outside = mib * MIB;
+      holdOutside(mib);
       garbage.add(32 * MIB);
       return wishes.at(-1);
     };
@@ -48,17 +41,10 @@ describe('read garbage', () => {
   });
 
   test('is looked at without reads as well: blocks come from the disk too', () => {
-    const wishes: boolean[] = [];
-    let outside = 40 * MIB;
-    const garbage = new ReadGarbage(
-      collectorOf({
-        outsideBytes: () => outside,
-        markForOutside: (wanted) => void wishes.push(wanted),
-      }),
-    );
+    const { garbage, wishes, holdOutside } = watchedGarbage();
     garbage.look();
 
-    outside = 169 * MIB;
+    holdOutside(169);
     garbage.look();
 
     assert.deepEqual(wishes, [false, true]);
@@ -100,6 +86,24 @@ describe('read garbage', () => {
     assert.ok(peak < 512 * MIB, `${peak} bytes`);
   });
 });
+
+/** With so many MiB outside the heap, and what it wishes of the collector, in order. */
+function watchedGarbage(): {
+  readonly garbage: ReadGarbage;
+  readonly wishes: readonly boolean[];
+  holdOutside(mib: number): void;
+} {
+  const wishes: boolean[] = [];
+  let outside = 40 * MIB;
+  const collector = collectorOf({
+    outsideBytes: () => outside,
+    markForOutside: (wanted) => void wishes.push(wanted),
+  });
+  const holdOutside = (mib: number): void => {
+    outside = mib * MIB;
+  };
+  return { garbage: new ReadGarbage(collector), wishes, holdOutside };
+}
 
 function collectorOf(parts: Partial<Collector>): Collector {
   return { collectYoung: () => {}, outsideBytes: () => 0, markForOutside: () => {}, ...parts };
