@@ -148,7 +148,7 @@ export class SessionDirectory {
   #leave(session: Session, nowMs: number): void {
     const { space, key } = session;
     // It stays where it is, whenever that is written.
-    if (session.live) session.next = Math.max(space.dispatched, session.next);
+    session.next = session.reached;
     session.live = false;
     const leave: Leave = { session, nowMs, refused: false };
     this.#leaving.set(key, leave);

@@ -87,8 +87,7 @@ export class SessionStore {
     for (const item of session.subscriptions.values()) {
       const { text, qos, noLocal, retainAsPublished, identifier, since, earlier, owed } = item;
       const own = { text, qos, noLocal, retainAsPublished, identifier, since };
-      const next = session.live ? session.space.dispatched : session.next;
-      subscriptions.push({ ...own, earlier: stillOwed(earlier, next), owed });
+      subscriptions.push({ ...own, earlier: stillOwed(earlier, session.reached), owed });
     }
     const stored: StoredSession = {
       expirySeconds: session.expirySeconds,
@@ -266,9 +265,8 @@ function encodeCursor(session: Session): Buffer {
   for (const { identifiers } of open) deliveryBytes += identifiersSize(identifiers);
   const walk = encodeWalk(session.walk);
   const row = Buffer.allocUnsafe(CURSOR_HEAD_BYTES + deliveryBytes + walk.length);
-  const { live, space, next, inflight } = session;
-  row.writeDoubleBE(live ? Math.max(space.dispatched, next) : next, 0);
-  row.writeUInt16BE(inflight.lastId, 8);
+  row.writeDoubleBE(session.reached, 0);
+  row.writeUInt16BE(session.inflight.lastId, 8);
   row.writeUInt32BE(open.length, 10);
   let at = CURSOR_HEAD_BYTES;
   let tailAt = CURSOR_HEAD_BYTES + open.length * DELIVERY_BYTES;

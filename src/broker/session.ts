@@ -154,6 +154,11 @@ export class Session {
     return identifierBytes < this.space.broker.limits.inflightIdentifierBytesMax;
   }
 
+  /** Everything logged up to here was handed over, or is none of its. */
+  get reached(): Position {
+    return this.live ? Math.max(this.space.dispatched, this.next) : this.next;
+  }
+
   get pendingCount(): number {
     return this.pending === undefined ? 0 : this.pending.length - this.pendingHead;
   }

@@ -93,7 +93,7 @@ function earlierGrants(
 ): readonly EarlierGrant[] | undefined {
   if (old === undefined || !session.durable || old.share !== undefined) return undefined;
   const { space } = session;
-  const before = stillOwed(old.earlier, session.live ? space.dispatched : session.next);
+  const before = stillOwed(old.earlier, session.reached);
   if (old.qos === 0 || request.qos > 0) return before;
   const until = space.log.issued();
   if (session.live && space.dispatched >= until) return before;
