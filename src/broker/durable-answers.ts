@@ -1,9 +1,8 @@
 /**
  * SUBACK and UNSUBACK of durable sessions: they leave once what they say is on disk.
  *
- * The row has all of a session's subscriptions, so it is written once a turn, however many packets
- * of the turn changed them: a client that subscribes filter by filter costs no more than one that
- * names all of them at once.
+ * A row has many of a session's subscriptions, so it is written once a turn, however many packets
+ * of the turn changed them.
  */
 import type { Fault } from '#base';
 import type { Settled } from '#ports';
@@ -44,7 +43,8 @@ export class DurableAnswers {
       session.answers = undefined;
       // Who has gone meanwhile left a row behind, and hears no answer.
       if (connection === undefined || answers === undefined) continue;
-      this.#broker.sessions.write(session, 0, new AnswersBehindCommit(connection, answers));
+      const behind = new AnswersBehindCommit(connection, answers);
+      this.#broker.sessions.writeChanged(session, behind);
     }
   }
 }

@@ -201,7 +201,8 @@ export class SessionDirectory {
       session.space.endSession(session);
       if (session.durable) {
         const { inbound = [], retainedInflight } = session;
-        sessions.remove(session.key, { inbound, retained: retainedInflight?.keys() ?? [] });
+        const ids = { inbound, retained: retainedInflight?.keys() ?? [] };
+        sessions.remove(session.key, session.pages?.count ?? 0, ids);
       }
       if (isReadingMail(session) && !session.space.instance.removed) {
         const { live, next, readsUntil, inflight } = session;
@@ -290,7 +291,8 @@ export class SessionDirectory {
     for await (const { key, stored } of sessions.all()) {
       const space = this.#broker.spaceOfKey(key);
       if (space === undefined) {
-        sessions.remove(key, stored.keepsIds ? await sessions.readIds(key) : NO_IDS);
+        const ids = stored.keepsIds ? await sessions.readIds(key) : NO_IDS;
+        sessions.remove(key, stored.pages ?? 0, ids);
         continue;
       }
       space.countOffline(stored.subscriptions);
@@ -331,7 +333,7 @@ export class SessionDirectory {
     const { sessions, wills } = this.#broker;
     this.#clearExpiry(key, stored);
     const ids = stored.keepsIds ? await sessions.readIds(key) : NO_IDS;
-    await this.#settled((settled) => sessions.remove(key, ids, settled));
+    await this.#settled((settled) => sessions.remove(key, stored.pages ?? 0, ids, settled));
     this.#leaving.delete(key);
     space.uncountOffline(stored.subscriptions); // only now: a refused removal is tried again
     await wills.sessionEnded(key);

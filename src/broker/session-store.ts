@@ -3,7 +3,8 @@
  *
  * | table | key | row |
  * |---|---|---|
- * | `sessions` | session | subscriptions and expiry (JSON) |
+ * | `sessions` | session | expiry and the first subscriptions (JSON) |
+ * | `subscriptions` | session, page | the subscriptions that have no room there (JSON) |
  * | `cursors` | session | log position, walk through the retained messages, all that is in flight |
  * | `inbound` | session, packet id | a QoS 2 publish received and not released |
  * | `retained-inflight` | session, packet id | a retained message on its way to the client |
@@ -19,6 +20,7 @@ import type { RetainedWalk } from './retained-replay.ts';
 import type { Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 import { type StoredSubscription, stillOwed } from './subscription.ts';
+import { OWN_ROW } from './subscription-pages.ts';
 
 /** Expiries are found by their bucket, so that nothing of them is in memory. */
 export const EXPIRY_BUCKET_MS = 10_000;
@@ -34,6 +36,8 @@ export interface StoredSession {
   readonly keepsIds: boolean;
   /** The session is over; its P2P messages are kept for the client's next one. */
   readonly mailboxOnly?: true;
+  /** Rows beside this one that have subscriptions; left out: none. */
+  readonly pages?: number | undefined;
   readonly subscriptions: readonly StoredSubscription[];
 }
 
@@ -62,6 +66,7 @@ export interface StoredIds {
 export class SessionStore {
   readonly inbound: Table;
   readonly #sessions: Table;
+  readonly #subscriptions: Table;
   readonly #cursors: Table;
   readonly #expiries: Table;
   readonly #retained: Table;
@@ -70,6 +75,7 @@ export class SessionStore {
   constructor(store: Store) {
     this.inbound = store.table('inbound');
     this.#sessions = store.table('sessions');
+    this.#subscriptions = store.table('subscriptions');
     this.#cursors = store.table('cursors');
     this.#retained = store.table('retained-inflight');
     this.#expiries = store.table('expiries');
@@ -78,35 +84,77 @@ export class SessionStore {
 
   async read(key: string): Promise<StoredSession | undefined> {
     const row = await this.#sessions.get(key);
-    return row === undefined ? undefined : parse<StoredSession>(row.value);
+    return row === undefined
+      ? undefined
+      : await this.#withPages(key, parse<StoredSession>(row.value));
+  }
+
+  async #withPages(key: string, stored: StoredSession): Promise<StoredSession> {
+    const subscriptions = stored.subscriptions.map((item) => ({ ...item, page: OWN_ROW }));
+    for (let page = 1; page <= (stored.pages ?? 0); page++) {
+      const row = await this.#subscriptions.get(rowKey(key, page));
+      if (row === undefined) continue; // nothing is left in it
+      for (const item of parse<StoredSubscription[]>(row.value))
+        subscriptions.push({ ...item, page });
+    }
+    return { ...stored, subscriptions };
   }
 
   /** Writes the session as it is now; `disconnectedMs` 0: its client is online. */
   write(session: Session, disconnectedMs: number, settled?: Settled): void {
-    const subscriptions: StoredSubscription[] = [];
+    const pages = Array.from({ length: session.pages?.count ?? 0 }, (_, index) => index + 1);
+    this.#write(session, pages, disconnectedMs, settled);
+  }
+
+  /** The same, without the pages that have not changed since it was called last. */
+  writeChanged(session: Session, settled: Settled): void {
+    this.#write(session, session.pages?.takeChanged() ?? [], 0, settled);
+  }
+
+  #write(
+    session: Session,
+    changed: readonly number[],
+    disconnectedMs: number,
+    settled: Settled | undefined,
+  ): void {
+    const pages = new Map<number, StoredSubscription[]>([[OWN_ROW, []]]);
+    for (const page of changed) pages.set(page, []);
     for (const item of session.subscriptions.values()) {
+      const page = pages.get(item.page ?? OWN_ROW);
+      if (page === undefined) continue;
       const { text, qos, noLocal, retainAsPublished, identifier, since, earlier, owed } = item;
-      const own = { text, qos, noLocal, retainAsPublished, identifier, since };
-      subscriptions.push({ ...own, earlier: stillOwed(earlier, session.reached), owed });
+      const kept = { text, qos, noLocal, retainAsPublished, identifier, since };
+      page.push({ ...kept, earlier: stillOwed(earlier, session.reached), owed });
+    }
+    for (const [page, items] of pages) {
+      if (page === OWN_ROW) continue;
+      const row = items.length === 0 ? undefined : encode(items);
+      this.#subscriptions.write(rowKey(session.key, page), row);
     }
     const stored: StoredSession = {
       expirySeconds: session.expirySeconds,
       disconnectedMs,
       keepsIds: session.keepsIds,
-      subscriptions,
+      pages: session.pages?.count,
+      subscriptions: pages.get(OWN_ROW)!,
     };
-    this.#sessions.write(session.key, Buffer.from(JSON.stringify(stored)), settled);
+    this.#sessions.write(session.key, encode(stored), settled);
   }
 
-  /** The same row with another time of disconnection. */
+  /** The same row with other words about the session, its subscriptions staying where they are. */
   rewrite(key: string, stored: StoredSession): void {
-    this.#sessions.write(key, Buffer.from(JSON.stringify(stored)));
+    const own = stored.subscriptions.filter(({ page = OWN_ROW }) => page === OWN_ROW);
+    const subscriptions = own.map((item) => ({ ...item, page: undefined }));
+    this.#sessions.write(key, encode({ ...stored, subscriptions }));
   }
 
   /** Removes all that is kept of a session; `ids` are those it has rows for. */
-  remove(key: string, ids: StoredIds, settled?: Settled): void {
-    for (const id of ids.inbound) this.inbound.write(`${key}\u0001${id}`, undefined);
-    for (const id of ids.retained) this.#retained.write(`${key}\u0001${id}`, undefined);
+  remove(key: string, pages: number, ids: StoredIds, settled?: Settled): void {
+    for (const id of ids.inbound) this.inbound.write(rowKey(key, id), undefined);
+    for (const id of ids.retained) this.#retained.write(rowKey(key, id), undefined);
+    for (let page = 1; page <= pages; page++) {
+      this.#subscriptions.write(rowKey(key, page), undefined);
+    }
     this.#cursors.write(key, undefined);
     this.#sessions.write(key, undefined, settled);
   }
@@ -134,7 +182,7 @@ export class SessionStore {
   }
 
   inboundKey(session: Session, packetId: number): string {
-    return `${session.key}\u0001${packetId}`;
+    return rowKey(session.key, packetId);
   }
 
   /** The packet ids of a session that have rows of their own. */
@@ -151,11 +199,11 @@ export class SessionStore {
     const head = Buffer.of(topic.length >> 8, topic.length & 0xff);
     const row = Buffer.concat([head, topic, encodeRetained(message)]);
     this.#noteIds(session);
-    this.#retained.write(`${session.key}\u0001${id}`, row);
+    this.#retained.write(rowKey(session.key, id), row);
   }
 
   async readRetained(session: Session, id: number): Promise<KeptMessage | undefined> {
-    const row = await this.#retained.get(`${session.key}\u0001${id}`);
+    const row = await this.#retained.get(rowKey(session.key, id));
     if (row === undefined) return undefined;
     const bytes = Buffer.from(row.value);
     const topicEnd = 2 + bytes.readUInt16BE(0);
@@ -163,13 +211,15 @@ export class SessionStore {
   }
 
   forgetRetained(session: Session, id: number): void {
-    this.#retained.write(`${session.key}\u0001${id}`, undefined);
+    this.#retained.write(rowKey(session.key, id), undefined);
   }
 
   /** Every stored session, page by page: for the start. */
   async *all(): AsyncGenerator<{ readonly key: string; readonly stored: StoredSession }> {
     for await (const rows of this.#sessions.scan('')) {
-      for (const row of rows) yield { key: row.key, stored: parse<StoredSession>(row.value) };
+      for (const { key, value } of rows) {
+        yield { key, stored: await this.#withPages(key, parse<StoredSession>(value)) };
+      }
     }
   }
 
@@ -198,7 +248,7 @@ export class SessionStore {
   }
 
   writeGroup(group: SharedGroup): void {
-    this.#groups(group).write(group.key, Buffer.from(JSON.stringify(group.cursor())));
+    this.#groups(group).write(group.key, encode(group.cursor()));
   }
 
   removeGroup(group: SharedGroup): void {
@@ -230,6 +280,14 @@ async function readIds(table: Table, key: string): Promise<number[]> {
     }
   }
   return ids;
+}
+
+function rowKey(key: string, number: number): string {
+  return `${key}\u0001${String(number)}`;
+}
+
+function encode(value: object): Buffer {
+  return Buffer.from(JSON.stringify(value));
 }
 
 function parse<T>(value: Uint8Array): T {

@@ -18,6 +18,7 @@ import type { RetainedReplay, RetainedWalk } from './retained-replay.ts';
 import type { StoredDelivery } from './session-store.ts';
 import type { SharedGroup } from './shared-group.ts';
 import type { Delivery, Subscription } from './subscription.ts';
+import { SubscriptionPages } from './subscription-pages.ts';
 
 /** A QoS 1/2 message that waits in memory for the window of a transient session. */
 export interface PendingDelivery {
@@ -85,6 +86,8 @@ export class Session {
   expirySeconds: number;
   /** By their text; shared and empty until the first one. */
   subscriptions: ReadonlyMap<string, Subscription> = NO_SUBSCRIPTIONS;
+  /** Where they are kept; `undefined`: nowhere yet. */
+  pages: SubscriptionPages | undefined = undefined;
   /** Levels of all its filters together. */
   filterLevels = 0;
   /** Bytes of all its filters together. */
@@ -132,12 +135,21 @@ export class Session {
   /** Puts a subscription in its place. */
   hold(subscription: Subscription): void {
     if (this.subscriptions === NO_SUBSCRIPTIONS) this.subscriptions = new Map();
+    if (this.durable) this.#keep(subscription);
     (this.subscriptions as Map<string, Subscription>).set(subscription.text, subscription);
     if (this.catchUp !== undefined) this.space.broker.catchUps.forget(this);
   }
 
+  #keep(subscription: Subscription): void {
+    this.pages ??= new SubscriptionPages();
+    const old = this.subscriptions.get(subscription.text);
+    if (old?.page === undefined) this.pages.add(subscription);
+    else this.pages.replace(old, subscription);
+  }
+
   drop(subscription: Subscription): void {
     (this.subscriptions as Map<string, Subscription>).delete(subscription.text);
+    if (subscription.page !== undefined) this.pages?.remove(subscription);
     if (this.catchUp !== undefined) this.space.broker.catchUps.forget(this);
     this.owed?.delete(subscription.text);
   }

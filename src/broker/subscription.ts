@@ -87,7 +87,7 @@ export interface EarlierGrant {
 }
 
 const NO_GRANTS: readonly EarlierGrant[] = [];
-const GRANTS_MAX = 4;
+const GRANTS_MAX = 16;
 
 function grantAt(grants: readonly EarlierGrant[], position: Position): EarlierGrant | undefined {
   return grants.find(({ since, until }) => position > since && position <= until);
@@ -134,6 +134,8 @@ export interface Subscription {
   readonly delivery: Delivery;
   /** Where it stands in its group; `undefined`: not shared, or its session is offline. */
   group: SharedGroup | undefined;
+  /** Where it is kept on disk; `undefined`: its session is not kept. */
+  page: number | undefined;
 }
 
 /** The parts of a subscription that outlive a connection. */
@@ -147,6 +149,8 @@ export interface StoredSubscription {
   readonly earlier?: readonly EarlierGrant[] | undefined;
   /** Its retained messages, while a walk is to serve them, and for a while longer. */
   readonly owed?: RetainedOwed | undefined;
+  /** Which row it was read from; not part of what is written. */
+  readonly page?: number | undefined;
 }
 
 const NO_IDENTIFIERS = new Uint8Array(0);
@@ -162,6 +166,7 @@ export function createSubscription(session: Session, stored: StoredSubscription)
     share: shared?.share,
     delivery: createDelivery(session, stored),
     group: undefined,
+    page: stored.page,
   };
 }
 

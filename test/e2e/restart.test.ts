@@ -94,6 +94,34 @@ const sessionScenes: readonly Scene[] = [
     },
   },
   {
+    name: 'hundreds of subscriptions made and dropped one by one are those that stay',
+    prepare: async (t, broker) => {
+      const base = unique('s/');
+      const clientId = unique('c');
+      const client = await connectClient(t, broker.port, lasting(clientId));
+      const filterOf = (index: number): string => `${base}/${String(index)}`;
+      for (let index = 0; index < 300; index++) await client.subscribe(filterOf(index), 1);
+      for (let index = 0; index < 300; index += 2) await client.unsubscribe(filterOf(index));
+      await client.subscribe(filterOf(100), 2);
+      return async (t2, after) => {
+        const sender = await connectClient(t2, after.port);
+        const publishAll = async (): Promise<void> => {
+          for (let index = 0; index < 300; index++) {
+            await sender.publish(filterOf(index), String(index), { qos: 1 });
+          }
+        };
+        const stays = (index: number): boolean => index % 2 === 1 || index === 100;
+        const expected = Array.from({ length: 300 }, (_, index) => index)
+          .filter(stays)
+          .map(String);
+        await publishAll(); // while the client is away
+        const again = await resume(t2, after, clientId);
+        await publishAll(); // and while it is there
+        assert.deepEqual(await receiveAll(t2, after, again), [...expected, ...expected]);
+      };
+    },
+  },
+  {
     name: 'a session that was ended by Clean Start does not come back',
     prepare: async (t, broker) => {
       const topic = unique('s/');
