@@ -82,6 +82,10 @@ export class RetainedReplay implements RetainedReader {
   #after: string | undefined = undefined;
   /** The walk was broken off within a topic: what other filters are owed of it comes first. */
   #begunTopic: string | undefined = undefined;
+  /** The topic at hand, the filters it matches in their order, and how many of them are served. */
+  #matched: string | undefined = undefined;
+  #matching: readonly string[] = [];
+  #served = 0;
   #piece: RetainedPiece | undefined = undefined;
   #index = 0;
   #reading = false;
@@ -215,7 +219,13 @@ export class RetainedReplay implements RetainedReader {
     const walk = this.#walk;
     const { topic } = message;
     if (!session.space.guard.isFor(session.clientId, topic)) return true;
-    for (const filter of this.#filters.matching(topic)) {
+    if (topic !== this.#matched) {
+      this.#matched = topic;
+      this.#matching = this.#filters.matching(topic);
+      this.#served = 0;
+    }
+    for (; this.#served < this.#matching.length; this.#served++) {
+      const filter = this.#matching[this.#served]!;
       if (topic === walk.topic && filter <= walk.filter) continue;
       const subscription = this.#owedBy(filter);
       if (subscription === undefined) continue;
