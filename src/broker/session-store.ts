@@ -124,7 +124,12 @@ export class SessionStore {
   #noteIds(session: Session): void {
     if (session.keepsIds) return;
     session.keepsIds = true;
-    this.write(session, 0);
+    this.write(session, 0, {
+      patient: true,
+      settled: (fault) => {
+        if (fault !== undefined) session.keepsIds = false; // nor has the disk taken the row
+      },
+    });
   }
 
   /** A QoS 2 publish of a durable session was taken. */
@@ -146,12 +151,12 @@ export class SessionStore {
   }
 
   /** Keeps a retained message that is on its way to a durable session's client. */
-  keepRetained(session: Session, id: number, message: KeptMessage): void {
+  keepRetained(session: Session, id: number, message: KeptMessage, settled: Settled): void {
     const topic = message.topicBytes;
     const head = Buffer.of(topic.length >> 8, topic.length & 0xff);
     const row = Buffer.concat([head, topic, encodeRetained(message)]);
     this.#noteIds(session);
-    this.#retained.write(`${session.key}\u0001${id}`, row);
+    this.#retained.write(`${session.key}\u0001${id}`, row, settled);
   }
 
   async readRetained(session: Session, id: number): Promise<KeptMessage | undefined> {
@@ -197,8 +202,9 @@ export class SessionStore {
     return row === undefined ? undefined : parse<StoredGroup>(row.value);
   }
 
-  writeGroup(group: SharedGroup): void {
-    this.#groups(group).write(group.key, Buffer.from(JSON.stringify(group.cursor())));
+  writeGroup(group: SharedGroup, settled: Settled): void {
+    const row = Buffer.from(JSON.stringify(group.cursor()));
+    this.#groups(group).write(group.key, row, settled);
   }
 
   removeGroup(group: SharedGroup): void {

@@ -73,6 +73,8 @@ export class Session {
   leases: Map<number, Lease> | undefined = undefined;
   /** Topics of retained messages in flight to a durable session: they are not in the log. */
   retainedInflight: Map<number, string> | undefined = undefined;
+  /** Those of them whose rows are not on disk yet. */
+  retainedUnkept: Map<number, KeptMessage> | undefined = undefined;
   unsent: UnsentDelivery[] | undefined = undefined;
   /** Groups of packets on their way to the client whose commit has not settled. */
   commitsOut = 0;
