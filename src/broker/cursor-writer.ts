@@ -4,7 +4,7 @@
  * QoS 1 can do without haste: what is lost with a crash is delivered once more, so dirty cursors
  * are written once a second. QoS 2 cannot: a packet id must be on disk before its PUBLISH leaves,
  * and a PUBREC before its PUBREL, so urgent cursors are written at the end of the turn and the
- * packets follow the commit.
+ * packets follow the commit. What the disk refuses stays dirty, and is written again.
  */
 import type { Fault } from '#base';
 import type { Settled } from '#ports';
@@ -59,12 +59,16 @@ export class CursorWriter {
     this.#due.delete(session);
   }
 
+  /** Its client has gone before the end of the turn. */
+  withdraw(session: Session): void {
+    giveBack(session, session.unsent ?? []);
+    session.unsent = undefined;
+    session.releases = undefined;
+  }
+
   /** Writes what has changed since the last time. */
   writeDirty(): void {
-    for (const group of this.#dirtyGroups) {
-      if (!group.empty) this.#broker.sessions.writeGroup(group);
-    }
-    this.#dirtyGroups.clear();
+    this.#writeGroups(this.#dirtyGroups);
     if (this.#due.size > 0) return; // the last time is not over
     [this.#due, this.#dirty] = [this.#dirty, this.#due];
     this.#writeDue();
@@ -77,7 +81,12 @@ export class CursorWriter {
     let count = 0;
     for (const session of this.#due) {
       this.forget(session);
-      sessions.writeCursor(session);
+      sessions.writeCursor(session, {
+        patient: true,
+        settled: (fault) => {
+          if (fault !== undefined && session.connection !== undefined) this.markDirty(session);
+        },
+      });
       if (++count % LOOK_EVERY === 0 && clock.monotonicMs() > untilMs) break;
     }
     if (this.#due.size > 0) setImmediate(this.#writeDue);
@@ -101,10 +110,29 @@ export class CursorWriter {
       }
     }
     // In the same commit as their members' cursors: a message is always somebody's.
-    for (const group of this.#urgentGroups) {
-      if (!group.empty) this.#broker.sessions.writeGroup(group);
+    this.#writeGroups(this.#urgentGroups);
+  }
+
+  #writeGroups(groups: Set<SharedGroup>): void {
+    for (const group of groups) {
+      if (group.empty) continue;
+      this.#broker.sessions.writeGroup(group, {
+        patient: true,
+        settled: (fault) => {
+          if (fault !== undefined) this.markGroupDirty(group);
+        },
+      });
     }
-    this.#urgentGroups.clear();
+    groups.clear();
+  }
+}
+
+/** What was to leave with a commit that does not come: a group has its QoS 2 messages back. */
+function giveBack({ inflight }: Session, unsent: readonly UnsentDelivery[]): void {
+  for (const { group, position, qos, packetId } of unsent) {
+    if (group === undefined || qos !== 2) continue;
+    inflight.advance(packetId, InflightState.free);
+    group.takeBack(position);
   }
 }
 
@@ -130,7 +158,7 @@ class PacketsBehindCommit implements Settled {
     this.#session.commitsOut--;
     const connection = this.#connection;
     const { broker } = connection;
-    if (fault !== undefined) this.#giveBack();
+    if (fault !== undefined) giveBack(this.#session, this.#unsent);
     if (connection.state !== ConnectionState.open) return;
     if (fault !== undefined) {
       broker.disconnect(connection, fault.code, fault.message);
@@ -145,15 +173,5 @@ class PacketsBehindCommit implements Settled {
     }
     for (const id of this.#releases) broker.ackWriter.write(connection, PUBREL, id, 0);
     broker.turn.schedule();
-  }
-
-  /** The disk knows nothing of them: what a group gave away at QoS 2 is the group's again. */
-  #giveBack(): void {
-    const { inflight } = this.#session;
-    for (const { group, position, qos, packetId } of this.#unsent) {
-      if (group === undefined || qos !== 2) continue;
-      inflight.advance(packetId, InflightState.free);
-      group.takeBack(position);
-    }
   }
 }

@@ -228,7 +228,7 @@ export class InstanceSpace {
   }
 
   #group(subscription: Subscription): SharedGroup {
-    const name = `${subscription.share}/${subscription.filter}`;
+    const name = groupKey(subscription.share!, subscription.filter);
     let group = this.groups.get(name);
     if (group === undefined) {
       group = new SharedGroup(this, name, subscription.filter);
@@ -264,6 +264,11 @@ const OFFLINE = undefined as unknown as Session;
 function countFilter(session: Session, text: string, by: 1 | -1): void {
   session.filterLevels += by * levelCount(text);
   session.filterBytes += by * Buffer.byteLength(text);
+}
+
+/** By which a group is known in its instance. */
+export function groupKey(share: string, filter: string): string {
+  return `${share}/${filter}`;
 }
 
 /** Levels of a filter: what it costs in the tree. */

@@ -12,6 +12,7 @@ import { receiveAuth, receiveConnect } from './handshake.ts';
 import { InflightState } from './inflight.ts';
 import type { Piece } from './publication.ts';
 import { receivePublish } from './publish.ts';
+import { forgetApart } from './retained-inflight.ts';
 import type { Session } from './session.ts';
 import { receiveSubscribe, receiveUnsubscribe } from './subscribe.ts';
 
@@ -186,9 +187,7 @@ function receivePubrel(connection: Connection, session: Session, id: number): vo
 
 function finish(connection: Connection, session: Session, id: number): void {
   session.inflight.advance(id, InflightState.free);
-  if (session.retainedInflight?.delete(id) === true) {
-    connection.broker.sessions.forgetRetained(session, id);
-  }
+  if (session.retainedInflight !== undefined) forgetApart(session, id);
   settleLease(session, id);
   if (session.durable) connection.broker.markDirty(session);
 }

@@ -12,6 +12,7 @@ import { fits, send } from './delivery.ts';
 import { InflightState } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
 import { receiverOf } from './mailbox.ts';
+import { forgetApart } from './retained-inflight.ts';
 import type { Session } from './session.ts';
 import type { StoredDelivery } from './session-store.ts';
 import { Delivery } from './subscription.ts';
@@ -102,7 +103,5 @@ function mayHave(session: Session, { caller }: Connection, topic: string): boole
 
 function settle(session: Session, item: StoredDelivery): void {
   session.inflight.advance(item.id, InflightState.free);
-  if (session.retainedInflight?.delete(item.id) === true) {
-    session.space.broker.sessions.forgetRetained(session, item.id);
-  }
+  forgetApart(session, item.id);
 }

@@ -20,6 +20,7 @@ import {
 import type { KeptMessage } from './kept-message.ts';
 import type { RetainedPiece, RetainedRow } from './retained.ts';
 import { RetainedFilters, type RetainedRange } from './retained-filters.ts';
+import { keepApart } from './retained-inflight.ts';
 import type { RetainedReader } from './retained-reads.ts';
 import type { Session } from './session.ts';
 import type { Subscription } from './subscription.ts';
@@ -270,10 +271,7 @@ export class RetainedReplay implements RetainedReader {
     } else {
       sendWithId(delivery, publication, qos, true, 0);
     }
-    session.retainedInflight ??= new Map();
-    const id = session.inflight.lastId;
-    session.retainedInflight.set(id, message.topic);
-    broker.sessions.keepRetained(session, id, message);
+    keepApart(session, session.inflight.lastId, message);
     if (waits) broker.markUrgent(session);
   }
 

@@ -8,12 +8,14 @@ import type { Caller } from '#identity';
 import type { Position, Settled } from '#ports';
 import type { Broker } from './broker.ts';
 import type { Connection } from './connection.ts';
+import { Departures } from './departures.ts';
 import { InflightState } from './inflight.ts';
-import type { InstanceSpace } from './instance-space.ts';
+import { groupKey, type InstanceSpace } from './instance-space.ts';
 import { isMailbox, mailboxText, mayHaveMailbox } from './mailbox.ts';
 import { replayRetained } from './retained-replay.ts';
 import { Session } from './session.ts';
-import type { StoredSubscription } from './subscription.ts';
+import type { SharedGroup } from './shared-group.ts';
+import { splitShare, type StoredSubscription } from './subscription.ts';
 import { EXPIRY_BUCKET_MS, expiryMs, type StoredIds, type StoredSession } from './session-store.ts';
 
 const NO_IDS: StoredIds = { inbound: [], retained: [] };
@@ -31,27 +33,16 @@ export interface Claim {
   readonly expirySeconds: number;
 }
 
-interface Leave {
-  readonly session: Session;
-  readonly nowMs: number;
-  /** The disk did not take its rows: the store has older ones. */
-  refused: boolean;
-}
-
 export class SessionDirectory {
   readonly #broker: Broker;
   readonly #claims = new Map<string, Promise<void>>();
-  /**
-   * Sessions that went offline, until what they leave behind is on disk. Whoever takes one up
-   * before must be told nothing that a crash could take back, so rows of its own are waited for,
-   * which settle behind all of them.
-   */
-  readonly #leaving = new Map<string, Leave>();
+  readonly #departures: Departures;
   #sweeping = false;
   #sweptMs = 0;
 
   constructor(broker: Broker) {
     this.#broker = broker;
+    this.#departures = new Departures(broker);
   }
 
   /** Gives the connection its session; answers whether there was one to go on with. */
@@ -79,11 +70,7 @@ export class SessionDirectory {
     claim: Claim,
   ): Promise<boolean> {
     const { sessions, wills } = this.#broker;
-    const leave = this.#leaving.get(key);
-    if (leave?.refused === true) {
-      await this.#settled((settled) => this.#writeLeave(leave, settled));
-      this.#forget(leave);
-    }
+    await this.#departures.finish(key);
     let stored = await sessions.read(key);
     const over = stored !== undefined && this.#isOver(stored);
     const mail = over ? undefined : await this.#mailOf(key, stored);
@@ -118,15 +105,11 @@ export class SessionDirectory {
     replayRetained(session);
     connection.session = session;
     space.online.set(claim.clientId, session);
+    if (stored !== undefined) this.#writeOnline(session);
+    else if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
+    // Last: of a connection that is not accepted no will is sent.
     const will = connection.connect?.will;
-    if (will !== undefined) wills.keep(connection, session, will);
-    const known = stored !== undefined && !this.#leaving.has(key);
-    if (known)
-      this.#writeOnline(session); // all that was read of it is on disk
-    else if (session.durable) {
-      if (stored !== undefined) sessions.writeCursor(session);
-      await this.#settled((settled) => sessions.write(session, 0, settled));
-    }
+    if (will !== undefined && !connection.gone) wills.keep(connection, session, will);
     return stored !== undefined;
   }
 
@@ -144,47 +127,6 @@ export class SessionDirectory {
     });
   }
 
-  /** What an offline session leaves behind is written until it is written, or the client is back. */
-  #leave(session: Session, nowMs: number): void {
-    const { space, key } = session;
-    // It stays where it is, whenever that is written.
-    session.next = session.reached;
-    session.live = false;
-    const leave: Leave = { session, nowMs, refused: false };
-    this.#leaving.set(key, leave);
-    const write = (): void => {
-      leave.refused = false;
-      this.#writeLeave(leave, {
-        patient: true,
-        settled: (fault) => {
-          if (fault === undefined || space.online.has(session.clientId)) this.#forget(leave);
-          else if (this.#leaving.get(key) === leave) {
-            leave.refused = true;
-            this.#broker.clock.after(RETRY_MS, () => {
-              if (space.instance.removed) this.#forget(leave);
-              else if (leave.refused && this.#leaving.get(key) === leave) write();
-            });
-          }
-        },
-      });
-    };
-    write();
-  }
-
-  #writeLeave({ session, nowMs }: Leave, settled: Settled): void {
-    const { sessions } = this.#broker;
-    sessions.writeCursor(session);
-    sessions.write(session, nowMs, settled);
-    const atMs = expiryMs(session.expirySeconds, nowMs);
-    if (atMs !== undefined) sessions.setExpiry(session.key, atMs);
-  }
-
-  /** Unless the session was taken up and left anew since. */
-  #forget(leave: Leave): void {
-    const { key } = leave.session;
-    if (this.#leaving.get(key) === leave) this.#leaving.delete(key);
-  }
-
   /** The connection ends: its session goes offline, or ends with it. */
   detach(connection: Connection): void {
     const { session } = connection;
@@ -194,10 +136,11 @@ export class SessionDirectory {
     session.replay?.end();
     session.space.online.delete(session.clientId);
     cursors.forget(session);
+    cursors.withdraw(session);
     const stays = session.expirySeconds > 0;
     this.#returnLeases(session, stays);
     if (!stays) {
-      this.#leaving.delete(session.key);
+      this.#departures.forget(session.key);
       session.space.endSession(session);
       if (session.durable) {
         const { inbound = [], retainedInflight } = session;
@@ -212,7 +155,7 @@ export class SessionDirectory {
       return;
     }
     const nowMs = clock.nowMs();
-    this.#leave(session, nowMs); // before going offline: what is live is caught up
+    this.#departures.begin(session, nowMs); // before going offline: what is live is caught up
     session.space.goOffline(session);
     wills.connectionClosed(connection, session.expirySeconds);
   }
@@ -288,6 +231,7 @@ export class SessionDirectory {
     const { sessions, clock } = this.#broker;
     const nowMs = clock.nowMs();
     const removals: Promise<void>[] = [];
+    const begun = new GroupBeginnings();
     for await (const { key, stored } of sessions.all()) {
       const space = this.#broker.spaceOfKey(key);
       if (space === undefined) {
@@ -296,6 +240,7 @@ export class SessionDirectory {
         continue;
       }
       space.countOffline(stored.subscriptions);
+      begun.note(space, stored.subscriptions);
       if (stored.disconnectedMs === 0) {
         // Online when the process ended: its connection was lost just now.
         sessions.rewrite(key, { ...stored, disconnectedMs: nowMs });
@@ -310,7 +255,8 @@ export class SessionDirectory {
     for (const space of this.#broker.spaces.values()) {
       for (const group of space.groups.values()) {
         const found = await sessions.readGroup(group);
-        if (found === undefined) group.begin(space.log.end());
+        // Its row was refused, or the process was killed before it was written.
+        if (found === undefined) group.restore(begun.of(group) ?? space.log.end(), []);
         else group.restore(found.next, found.outstanding);
       }
     }
@@ -334,7 +280,7 @@ export class SessionDirectory {
     this.#clearExpiry(key, stored);
     const ids = stored.keepsIds ? await sessions.readIds(key) : NO_IDS;
     await this.#settled((settled) => sessions.remove(key, stored.pages ?? 0, ids, settled));
-    this.#leaving.delete(key);
+    this.#departures.forget(key);
     space.uncountOffline(stored.subscriptions); // only now: a refused removal is tried again
     await wills.sessionEnded(key);
   }
@@ -367,6 +313,7 @@ export class SessionDirectory {
       if (owed !== undefined) (session.owed ??= new Set()).add(text);
     }
     session.keepsIds = stored.keepsIds;
+    session.idsNoted = stored.keepsIds;
     const inbound = stored.keepsIds ? (await sessions.readIds(session.key)).inbound : [];
     if (stored.keepsIds) {
       session.inbound = new Set(inbound);
@@ -434,6 +381,26 @@ export class SessionDirectory {
     } finally {
       release();
     }
+  }
+}
+
+/** Since when groups owe their durable members what is published, as these say. */
+class GroupBeginnings {
+  readonly #bySpace = new Map<InstanceSpace, Map<string, Position>>();
+
+  note(space: InstanceSpace, subscriptions: readonly StoredSubscription[]): void {
+    for (const { text, qos, since } of subscriptions) {
+      const shared = splitShare(text);
+      if (shared === undefined || qos === 0) continue;
+      let known = this.#bySpace.get(space);
+      if (known === undefined) this.#bySpace.set(space, (known = new Map()));
+      const key = groupKey(shared.share, shared.filter);
+      known.set(key, Math.min(known.get(key) ?? since, since));
+    }
+  }
+
+  of({ space, key }: SharedGroup): Position | undefined {
+    return this.#bySpace.get(space)?.get(key);
   }
 }
 

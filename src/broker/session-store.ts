@@ -170,9 +170,15 @@ export class SessionStore {
 
   /** In the same commit as its first row: who resumes it must know to look. */
   #noteIds(session: Session): void {
-    if (session.keepsIds) return;
+    if (session.idsNoted) return;
     session.keepsIds = true;
-    this.write(session, 0);
+    session.idsNoted = true;
+    this.write(session, 0, {
+      patient: true,
+      settled: (fault) => {
+        if (fault !== undefined) session.idsNoted = false; // again with the next one
+      },
+    });
   }
 
   /** A QoS 2 publish of a durable session was taken. */
@@ -194,12 +200,12 @@ export class SessionStore {
   }
 
   /** Keeps a retained message that is on its way to a durable session's client. */
-  keepRetained(session: Session, id: number, message: KeptMessage): void {
+  keepRetained(session: Session, id: number, message: KeptMessage, settled: Settled): void {
     const topic = message.topicBytes;
     const head = Buffer.of(topic.length >> 8, topic.length & 0xff);
     const row = Buffer.concat([head, topic, encodeRetained(message)]);
     this.#noteIds(session);
-    this.#retained.write(rowKey(session.key, id), row);
+    this.#retained.write(rowKey(session.key, id), row, settled);
   }
 
   async readRetained(session: Session, id: number): Promise<KeptMessage | undefined> {
@@ -247,8 +253,8 @@ export class SessionStore {
     return row === undefined ? undefined : parse<StoredGroup>(row.value);
   }
 
-  writeGroup(group: SharedGroup): void {
-    this.#groups(group).write(group.key, encode(group.cursor()));
+  writeGroup(group: SharedGroup, settled: Settled): void {
+    this.#groups(group).write(group.key, encode(group.cursor()), settled);
   }
 
   removeGroup(group: SharedGroup): void {

@@ -74,6 +74,8 @@ export class Session {
   leases: Map<number, Lease> | undefined = undefined;
   /** Topics of retained messages in flight to a durable session: they are not in the log. */
   retainedInflight: Map<number, string> | undefined = undefined;
+  /** Those of them whose rows are not on disk yet. */
+  retainedUnkept: Map<number, KeptMessage> | undefined = undefined;
   unsent: UnsentDelivery[] | undefined = undefined;
   /** Groups of packets on their way to the client whose commit has not settled. */
   commitsOut = 0;
@@ -94,6 +96,8 @@ export class Session {
   filterBytes = 0;
   /** Some of its packet ids have, or had, rows of their own. */
   keepsIds = false;
+  /** Its row says so. */
+  idsNoted = false;
   pendingBytes = 0;
   /** The client asked that its messages be exported in order. */
   ordered = false;

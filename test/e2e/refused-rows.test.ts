@@ -3,73 +3,159 @@
  * forgotten with them.
  */
 import { strict as assert } from 'node:assert';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { test, type TestContext } from 'node:test';
-import { silentLog, systemClock } from '#base';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Engine } from '#ports';
-import { openLocalBroker, openLocalDoor } from '../harness/local-broker.ts';
-import { lyingDisk, openLmdbEngine } from '../harness/lying-disk.ts';
+import { lyingDisk } from '../harness/lying-disk.ts';
+import { openRefusingScene, type RefusingScene } from '../harness/refusing-scene.ts';
 import { until } from '../harness/until.ts';
-import { connectClient, type V5Client } from '../harness/v5-client.ts';
-
-const REFUSED = { shown: 'none', kept: 'none' } as const;
-const properties = { sessionExpiry: 600 };
-
-interface Scene {
-  readonly engine: Engine;
-  connect(clientId: string, options?: object): Promise<V5Client>;
-  /** From now on the disk takes so many writes and refuses the rest. */
-  refuseAfter(count: number): void;
-  heal(): void;
-}
-
-async function openScene(t: TestContext): Promise<Scene> {
-  const directory = await mkdtemp(join(tmpdir(), 'refused-'));
-  t.after(() => rm(directory, { recursive: true, force: true }));
-  const engine = await openLmdbEngine({
-    directory,
-    clock: systemClock,
-    log: silentLog,
-    limits: { retryMs: 20 },
-  });
-  const broker = await openLocalBroker(t, { engine });
-  const port = await openLocalDoor(t, broker);
-  const heal = (): void => {
-    lyingDisk.decide = () => undefined;
-  };
-  t.after(heal);
-  return {
-    engine,
-    connect: (clientId, options) => connectClient(t, port, { clientId, properties, ...options }),
-    refuseAfter: (count) => {
-      let left = count;
-      lyingDisk.decide = () => (left-- > 0 ? undefined : REFUSED);
-    },
-    heal,
-  };
-}
+import type { V5Client } from '../harness/v5-client.ts';
 
 test('a QoS 2 message that a group gave away is the group’s again', async (t) => {
-  const { engine, connect, refuseAfter, heal } = await openScene(t);
+  const { connect, refuseAfter, healed, settled } = await openRefusingScene(t);
   const member = await connect('member');
   await member.subscribe('$share/g/t', 2);
   const publisher = await connect('publisher');
-  await until(
-    () => engine.pendingBytes === 0,
-    () => 'nothing else is on its way',
-  );
+  await settled();
   refuseAfter(1); // the message itself
 
   publisher.sendPublish('t', 'precious', { qos: 2, packetId: 1 });
   assert.equal((await publisher.next('pubrec')).reason, 0);
   await member.hungUp(); // its packet id could not be kept
-  heal();
-  await isWell(engine);
+  await healed();
 
   const back = await connect('member', { cleanStart: false });
   assert.equal((await back.receive()).payload, 'precious');
+});
+
+test('who comes back while the disk is deciding has a group’s QoS 2 message once', async (t) => {
+  const { connect, sendConnect, holdAfter, healed, settled } = await openRefusingScene(t);
+  const member = await connect('member');
+  await member.subscribe('$share/g/t', 2);
+  const publisher = await connect('publisher');
+  await settled();
+  holdAfter(1); // the message itself
+  publisher.sendPublish('t', 'precious', { qos: 2, packetId: 1 });
+  assert.equal((await publisher.next('pubrec')).reason, 0);
+  await until(
+    () => lyingDisk.pending > 0,
+    () => 'its packet id is under way',
+  );
+
+  const early = await sendConnect('member', { cleanStart: false });
+  await member.hungUp();
+  await delay(50); // long enough for its CONNECT to be looked at
+  lyingDisk.release();
+  await early.hungUp(); // nothing is known for sure
+  await healed();
+
+  const back = await connect('member', { cleanStart: false });
+  assert.equal((await back.receive()).payload, 'precious');
+  await back.idle();
+  await back.disconnect();
+  const again = await connect('member', { cleanStart: false });
+  await again.idle();
+});
+
+for (const qos of [1, 2]) {
+  test(`retained messages at QoS ${qos} whose rows were refused are not lost`, async (t) => {
+    const { connect, refuseAfter, healed, settled } = await openRefusingScene(t);
+    const publisher = await connect('publisher');
+    for (const topic of ['r/1', 'r/2', 'r/3']) {
+      await publisher.publish(topic, topic, { qos: 2, retain: true });
+    }
+    const client = await connect('client');
+    await settled();
+    refuseAfter(1); // the subscription
+
+    await client.subscribe('r/#', qos);
+    await client.hungUp(); // what is on its way could not be kept
+    await healed();
+
+    const back = await connect('client', { cleanStart: false });
+    const got: string[] = [];
+    for (let i = 0; i < 3; i++) got.push((await back.receive()).payload);
+    assert.deepEqual(got, ['r/1', 'r/2', 'r/3']);
+    await back.idle();
+  });
+}
+
+test('a packet id taken after a refused one is known after a kill', async (t) => {
+  const { connect, refuseAfter, healed, settled, killed } = await openRefusingScene(t);
+  const subscriber = await connect('subscriber');
+  await subscriber.subscribe('t', 2);
+  const publisher = await connect('publisher');
+  await settled();
+  refuseAfter(0);
+  assert.ok((await publisher.publish('t', 'refused', { qos: 2, packetId: 1 })) >= 0x80);
+  await healed();
+  publisher.sendPublish('t', 'once', { qos: 2, packetId: 2 });
+  assert.equal((await publisher.next('pubrec')).reason, 0);
+  assert.equal((await subscriber.receive()).payload, 'once');
+  await settled();
+
+  const after = await killed();
+  const receiver = await after.connect('subscriber', { cleanStart: false });
+  const again = await after.connect('publisher', { cleanStart: false });
+  again.sendPublish('t', 'once', { qos: 2, packetId: 2, dup: true });
+  assert.equal((await again.next('pubrec')).reason, 0);
+  await after.settled();
+  again.release(2);
+  await again.next('pubcomp');
+  await again.publish('t', 'last', { qos: 2 });
+  await receiver.find('publish').then(({ payload }) => assert.equal(payload, 'last'));
+});
+
+test('where a group stands is known after a kill, though its first row was refused', async (t) => {
+  const { connect, refuseAfter, healed, settled, killed } = await openRefusingScene(t);
+  const member = await connect('member');
+  await settled();
+  refuseAfter(0);
+  const early = member.subscribe('$share/g/t', 1);
+  await assert.rejects(early);
+  await healed();
+  const back = await connect('member', { cleanStart: false });
+  assert.deepEqual((await back.subscribe('$share/g/t', 1)).reasons, [1]);
+  await back.disconnect();
+  const publisher = await connect('publisher');
+  assert.equal(await publisher.publish('t', 'owed', { qos: 1 }), 0);
+  await settled();
+
+  const after = await killed();
+  const again = await after.connect('member', { cleanStart: false });
+  assert.equal((await again.receive()).payload, 'owed');
+});
+
+test('how far a client is, is written once the disk takes it', async (t) => {
+  const { engine, connect, refuseAfter, healed, settled } = await openRefusingScene(t);
+  const subscriber = await connect('subscriber');
+  await subscriber.subscribe('t', 1);
+  const publisher = await connect('publisher');
+  const cursors = engine.store.table('cursors');
+  const version = async (): Promise<number> =>
+    (await cursors.get('default/subscriber'))?.version ?? 0;
+  await publisher.publish('t', 'm', { qos: 1 });
+  await until(
+    async () => (await version()) > 0,
+    () => 'it is there',
+  );
+  await settled();
+  const before = await version();
+  refuseAfter(0);
+  await subscriber.receive();
+  await until(
+    async () => (await version()) > before,
+    () => 'the next is under way',
+  );
+  await until(
+    async () => (await version()) === before,
+    () => 'it was refused',
+  );
+  await healed();
+  await until(
+    async () => (await version()) > before,
+    () => 'it is written',
+  );
 });
 
 /** When the session of `client` went offline, by its row; 0: its row says that it is online. */
@@ -84,26 +170,10 @@ async function disconnectedMs(engine: Engine): Promise<number | undefined> {
   return undefined;
 }
 
-async function isOnDisk(engine: Engine): Promise<void> {
-  await until(
-    () => engine.pendingBytes === 0,
-    () => 'all that was written is on the disk',
-  );
-}
-
-async function isWell(engine: Engine): Promise<void> {
-  const probe = engine.store.table('probe');
-  const takes = (): Promise<boolean> =>
-    probe.put('row', Buffer.from('x')).then(
-      () => true,
-      () => false,
-    );
-  await until(takes, () => 'the disk takes writes again');
-}
-
 /** Its client leaves, and the disk refuses what it leaves behind. */
-async function leaveRefused({ engine, refuseAfter, heal }: Scene, client: V5Client): Promise<void> {
-  await isOnDisk(engine);
+async function leaveRefused(scene: RefusingScene, client: V5Client): Promise<void> {
+  const { engine, refuseAfter, healed, settled } = scene;
+  await settled();
   refuseAfter(0);
   client.drop();
   await until(
@@ -114,13 +184,12 @@ async function leaveRefused({ engine, refuseAfter, heal }: Scene, client: V5Clie
     async () => (await disconnectedMs(engine)) === 0,
     () => 'its row was refused',
   );
-  heal();
-  await isWell(engine);
+  await healed();
 }
 
 test('what a session left behind, written late, is no newer than what came after it', async (t) => {
-  const scene = await openScene(t);
-  const { engine, connect } = scene;
+  const scene = await openRefusingScene(t);
+  const { connect, settled } = scene;
   const client = await connect('client');
   await client.subscribe('a', 2);
   const publisher = await connect('publisher');
@@ -138,11 +207,11 @@ test('what a session left behind, written late, is no newer than what came after
   const again = await connect('client', { cleanStart: false });
   assert.equal((await again.receive()).payload, 'owed');
   await again.idle();
-  await isOnDisk(engine);
+  await settled();
 });
 
 test('what comes between a row that was refused and its next writing is not passed over', async (t) => {
-  const scene = await openScene(t);
+  const scene = await openRefusingScene(t);
   const { engine, connect } = scene;
   const client = await connect('client');
   await client.subscribe('a', 1);
@@ -160,7 +229,7 @@ test('what comes between a row that was refused and its next writing is not pass
 });
 
 test('that a client is back is written once the disk takes it', async (t) => {
-  const { engine, connect, refuseAfter, heal } = await openScene(t);
+  const { engine, connect, refuseAfter, heal } = await openRefusingScene(t);
   const before = await connect('client');
   await before.subscribe('t', 1);
   await before.disconnect();
