@@ -106,11 +106,21 @@ export class SessionDirectory {
     connection.session = session;
     space.online.set(claim.clientId, session);
     if (stored !== undefined) this.#writeOnline(session);
-    else if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
+    else if (session.durable) await this.#begin(session);
     // Last: of a connection that is not accepted no will is sent.
     const will = connection.connect?.will;
     if (will !== undefined && !connection.gone) wills.keep(connection, session, will);
     return stored !== undefined;
+  }
+
+  /** A new session is one once its row is on disk. */
+  async #begin(session: Session): Promise<void> {
+    try {
+      await this.#settled((settled) => this.#broker.sessions.write(session, 0, settled));
+    } catch (error) {
+      session.expirySeconds = 0; // nothing of it stays
+      throw error;
+    }
   }
 
   /** That its client is back is written until it is written, or the client has gone. */
