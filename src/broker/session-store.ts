@@ -99,8 +99,8 @@ export class SessionStore {
   }
 
   /** The same row with another time of disconnection. */
-  rewrite(key: string, stored: StoredSession): void {
-    this.#sessions.write(key, Buffer.from(JSON.stringify(stored)));
+  rewrite(key: string, stored: StoredSession, settled?: Settled): void {
+    this.#sessions.write(key, Buffer.from(JSON.stringify(stored)), settled);
   }
 
   /** Removes all that is kept of a session; `ids` are those it has rows for. */
