@@ -393,7 +393,8 @@ export class Broker implements Doorkeeper {
     for (const connection of this.connections) {
       this.disconnect(connection, 'serverShuttingDown');
     }
-    await this.directory.settled();
+    await this.directory.close();
+    this.refusedWrites.close();
     this.cursors.writeDirty();
     this.cursors.writeUrgent();
     this.admission.stop();

@@ -26,6 +26,8 @@ export interface Departure {
 export class Departures {
   readonly #broker: Broker;
   readonly #byKey = new Map<string, Departure>();
+  /** Those that the disk refused, until they are written again. */
+  readonly #refused = new Set<Departure>();
 
   constructor(broker: Broker) {
     this.#broker = broker;
@@ -46,6 +48,11 @@ export class Departures {
           };
     this.#byKey.set(departure.key, whole);
     this.#write(whole);
+  }
+
+  /** The broker is stopping: the disk is asked a last time for what it refused. */
+  close(): void {
+    for (const departure of this.#refused) this.#writeAgain(departure);
   }
 
   has(key: string): boolean {
@@ -91,14 +98,16 @@ export class Departures {
       patient: true,
       settled: (fault) => {
         if (!this.#isUnderWay(departure)) return;
-        if (fault === undefined) this.forget(departure.key);
-        else this.#broker.clock.after(RETRY_MS, () => this.#writeAgain(departure));
+        if (fault === undefined) return this.forget(departure.key);
+        this.#refused.add(departure);
+        const { clock, closing } = this.#broker;
+        if (!closing) clock.after(RETRY_MS, () => this.#writeAgain(departure));
       },
     });
   }
 
   #writeAgain(departure: Departure): void {
-    if (!this.#isUnderWay(departure)) return;
+    if (!this.#refused.delete(departure) || !this.#isUnderWay(departure)) return;
     if (departure.space.instance.removed) this.forget(departure.key);
     else this.#write(departure);
   }

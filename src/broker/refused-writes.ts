@@ -8,8 +8,10 @@ const RETRY_MS = 1000;
 
 export class RefusedWrites {
   readonly #broker: Broker;
-  /** Of what waits to be written again. */
+  /** What waits to be written again, and how much memory it holds. */
+  readonly #waiting = new Map<() => void, number>();
   #bytes = 0;
+  #closed = false;
 
   constructor(broker: Broker) {
     this.#broker = broker;
@@ -21,15 +23,27 @@ export class RefusedWrites {
    */
   again(bytes: number, write: () => void): boolean {
     const { limits, metrics, clock } = this.#broker;
-    if (this.#bytes + bytes > limits.refusedBytesMax) {
+    if (this.#closed || this.#bytes + bytes > limits.refusedBytesMax) {
       metrics.droppedRefusedByDisk++;
       return false;
     }
     this.#bytes += bytes;
-    clock.after(RETRY_MS, () => {
-      this.#bytes -= bytes;
-      if (!this.#broker.closing) write();
-    });
+    this.#waiting.set(write, bytes);
+    clock.after(RETRY_MS, () => this.#write(write));
     return true;
+  }
+
+  /** The broker is stopping: the disk is asked a last time. */
+  close(): void {
+    this.#closed = true;
+    for (const write of this.#waiting.keys()) this.#write(write);
+  }
+
+  #write(write: () => void): void {
+    const bytes = this.#waiting.get(write);
+    if (bytes === undefined) return; // it was the last time
+    this.#waiting.delete(write);
+    this.#bytes -= bytes;
+    write();
   }
 }

@@ -297,9 +297,10 @@ export class SessionDirectory {
     this.#broker.clock.every(SWEEP_PERIOD_MS, () => void this.#sweep());
   }
 
-  /** Once all claims under way are done. */
-  async settled(): Promise<void> {
+  /** Once all claims under way are done, what clients left behind is given to the disk. */
+  async close(): Promise<void> {
     await Promise.all(this.#claims.values());
+    this.#departures.close();
   }
 
   #isOver(stored: StoredSession): boolean {

@@ -121,3 +121,26 @@ test('of a client that could not be accepted no will is sent, and no session sta
   assert.equal(await engine.store.table('wills').get('default/client'), undefined);
   await watcher.idle();
 });
+
+test('a broker that stops asks the disk a last time', async (t) => {
+  const { broker, connect, engine, refuseAfter, healed, settled, killed } =
+    await openRefusingScene(t);
+  const watcher = await connect('watcher');
+  await watcher.subscribe('w', 1);
+  await watcher.disconnect();
+  const client = await connect('client', { will, properties: {} });
+  await settled();
+  refuseAfter(0);
+  await client.disconnect();
+  await until(
+    async () => (await willRow(engine)) !== undefined,
+    () => 'the end of its row was refused',
+  );
+  await healed();
+  await broker.close();
+  await settled();
+
+  const after = await killed();
+  const again = await after.connect('watcher', { cleanStart: false });
+  await again.idle();
+});
