@@ -26,6 +26,7 @@ import { PartialTotal } from './partial-packet.ts';
 import { Publication } from './publication.ts';
 import { pump } from './pump.ts';
 import { receive } from './receive.ts';
+import { RefusedWrites } from './refused-writes.ts';
 import { RetainedReads } from './retained-reads.ts';
 import { RetainedSweep } from './retained-sweep.ts';
 import { Session } from './session.ts';
@@ -84,6 +85,7 @@ export class Broker implements Doorkeeper {
   readonly sessions: SessionStore;
   readonly directory: SessionDirectory;
   readonly wills: Wills;
+  readonly refusedWrites: RefusedWrites;
   readonly admission: Admission;
   readonly answers: DurableAnswers;
   readonly cursors: CursorWriter;
@@ -135,6 +137,7 @@ export class Broker implements Doorkeeper {
     this.sessions = new SessionStore(this.engine.store);
     this.directory = new SessionDirectory(this);
     this.wills = new Wills(this);
+    this.refusedWrites = new RefusedWrites(this);
     this.admission = new Admission(this);
     const sweep = new RetainedSweep(this);
     this.#stopTimers.push(
@@ -390,7 +393,8 @@ export class Broker implements Doorkeeper {
     for (const connection of this.connections) {
       this.disconnect(connection, 'serverShuttingDown');
     }
-    await this.directory.settled();
+    await this.directory.close();
+    this.refusedWrites.close();
     this.cursors.writeDirty();
     this.cursors.writeUrgent();
     this.admission.stop();

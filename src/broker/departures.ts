@@ -8,32 +8,76 @@
  */
 import type { Settled } from '#ports';
 import type { Broker } from './broker.ts';
+import type { InstanceSpace } from './instance-space.ts';
 import { keepApartAgain } from './retained-inflight.ts';
 import type { Session } from './session.ts';
 import { expiryMs } from './session-store.ts';
 
 const RETRY_MS = 1000;
 
-interface Departure {
-  readonly session: Session;
-  readonly nowMs: number;
+/** What a client left behind. */
+export interface Departure {
+  readonly space: InstanceSpace;
+  /** Of its session. */
+  readonly key: string;
+  write(settled: Settled): void;
 }
 
 export class Departures {
   readonly #broker: Broker;
   readonly #byKey = new Map<string, Departure>();
+  /** Those that the disk refused, until they are written again. */
+  readonly #refused = new Set<Departure>();
 
   constructor(broker: Broker) {
     this.#broker = broker;
   }
 
-  begin(session: Session, nowMs: number): void {
+  /** What was left behind before, and is not on disk, is written with it. */
+  begin(departure: Departure): void {
+    const earlier = this.#byKey.get(departure.key);
+    const whole: Departure =
+      earlier === undefined
+        ? departure
+        : {
+            ...departure,
+            write: (settled) => {
+              earlier.write({ settled: () => {} });
+              departure.write(settled);
+            },
+          };
+    this.#byKey.set(departure.key, whole);
+    this.#write(whole);
+  }
+
+  /** The broker is stopping: the disk is asked a last time for what it refused. */
+  close(): void {
+    for (const departure of this.#refused) this.#writeAgain(departure);
+  }
+
+  has(key: string): boolean {
+    return this.#byKey.has(key);
+  }
+
+  /** Its client has gone, and the session stays. */
+  leave(session: Session, nowMs: number): void {
     // It stays where it is, whenever that is written.
     session.next = session.reached;
     session.live = false;
-    const departure: Departure = { session, nowMs };
-    this.#byKey.set(session.key, departure);
-    this.#write(departure);
+    const { space, key } = session;
+    this.begin({ space, key, write: (settled) => this.#writeRows(session, nowMs, settled) });
+  }
+
+  /** Its client has gone, and the session is over. */
+  end(session: Session): void {
+    const { space, key, inbound = [] } = session;
+    const ids = { inbound, retained: [...(session.retainedInflight?.keys() ?? [])] };
+    const pages = session.pages?.count ?? 0;
+    this.begin({
+      space,
+      key,
+      write: (settled) => this.#broker.sessions.remove(key, pages, ids, settled),
+    });
   }
 
   /** Settles once all that is known of the session is on disk; rejects where that is refused. */
@@ -43,7 +87,7 @@ export class Departures {
     await new Promise<void>((resolve, reject) => {
       const settled: Settled['settled'] = (fault) =>
         fault === undefined ? resolve() : reject(fault);
-      this.#writeRows(departure, { settled });
+      departure.write({ settled });
     });
     if (this.#isUnderWay(departure)) this.forget(key);
   }
@@ -54,25 +98,25 @@ export class Departures {
   }
 
   #write(departure: Departure): void {
-    const { session } = departure;
-    this.#writeRows(departure, {
+    departure.write({
       patient: true,
       settled: (fault) => {
         if (!this.#isUnderWay(departure)) return;
-        if (fault === undefined) this.forget(session.key);
-        else this.#broker.clock.after(RETRY_MS, () => this.#writeAgain(departure));
+        if (fault === undefined) return this.forget(departure.key);
+        this.#refused.add(departure);
+        const { clock, closing } = this.#broker;
+        if (!closing) clock.after(RETRY_MS, () => this.#writeAgain(departure));
       },
     });
   }
 
   #writeAgain(departure: Departure): void {
-    if (!this.#isUnderWay(departure)) return;
-    const { session } = departure;
-    if (session.space.instance.removed) this.forget(session.key);
+    if (!this.#refused.delete(departure) || !this.#isUnderWay(departure)) return;
+    if (departure.space.instance.removed) this.forget(departure.key);
     else this.#write(departure);
   }
 
-  #writeRows({ session, nowMs }: Departure, settled: Settled): void {
+  #writeRows(session: Session, nowMs: number, settled: Settled): void {
     const { sessions } = this.#broker;
     keepApartAgain(session);
     sessions.writeCursor(session);
@@ -83,6 +127,6 @@ export class Departures {
 
   /** It may be over, or the session was taken up and left anew since. */
   #isUnderWay(departure: Departure): boolean {
-    return this.#byKey.get(departure.session.key) === departure;
+    return this.#byKey.get(departure.key) === departure;
   }
 }

@@ -33,6 +33,7 @@ export interface Limits {
   readonly outboxBytesMax: number;
   readonly outboxTotalBytesMax: number;
   readonly commitBytesHigh: number;
+  readonly refusedBytesMax: number;
   readonly stallMs: number;
   readonly holdMs: number;
   readonly turnWorkMax: number;
@@ -73,6 +74,7 @@ export const DEFAULT_LIMITS: Limits = {
   outboxBytesMax: 1024 * 1024,
   outboxTotalBytesMax: 512 * 1024 * 1024,
   commitBytesHigh: 32 * 1024 * 1024,
+  refusedBytesMax: 16 * 1024 * 1024,
   stallMs: 250,
   holdMs: 1000,
   turnWorkMax: 16_384,
@@ -118,6 +120,7 @@ export const LIMITS: readonly LimitRow[] = [
   row('outboxBytesMax', 'bytes a connection', 'QoS 0 is dropped and counted'),
   row('outboxTotalBytesMax', 'bytes, all connections', 'QoS 0 is dropped at outboxBytesHigh'),
   row('commitBytesHigh', 'bytes', 'publishers that need a commit are not read from'),
+  row('refusedBytesMax', 'bytes', 'wills that the disk refused; further ones are not kept'),
   row('stallMs', 'ms', 'a subscriber that took nothing for so long no longer holds publishers'),
   row('holdMs', 'ms', 'nor does one that held a publisher for so long, until it has caught up'),
   row('turnWorkMax', 'deliveries; a packet is 4 or more', 'further input waits for the next turn'),

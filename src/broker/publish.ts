@@ -437,17 +437,38 @@ export function publishMessage(
   message: KeptMessage,
   ack?: Acknowledging,
 ): void {
-  const { broker } = space;
-  const { publication, propertyView: view } = broker;
+  const { publication } = space.broker;
+  const entry = loadMessage(space, message);
+  const route = routeOf(space, entry, publication.qos > 0);
+  distribute(space, route, publication, undefined);
+  keepMessage(space, entry, route, ack);
+}
+
+/** Once more for those who get it from the disk, which refused it. */
+export function keepAgain(space: InstanceSpace, message: KeptMessage, ack: Acknowledging): void {
+  const entry = loadMessage(space, message);
+  keepMessage(space, entry, space.topics.route(entry), ack);
+}
+
+function loadMessage(space: InstanceSpace, message: KeptMessage): TopicEntry {
+  const { publication, propertyView: view } = space.broker;
   const { properties } = message;
   publication.load(message, message.topicBytes, message.acceptedMs);
   if (properties.length > 0 && readPublishProperties(properties, 0, properties.length, view)) {
     const seconds = view.messageExpiryInterval;
     if (seconds >= 0) publication.expiresMs = message.acceptedMs + Math.max(1, seconds * 1000);
   }
-  const entry = space.topics.entry(message.topic);
-  const route = routeOf(space, entry, publication.qos > 0);
-  distribute(space, route, publication, undefined);
+  return space.topics.entry(message.topic);
+}
+
+function keepMessage(
+  space: InstanceSpace,
+  entry: TopicEntry,
+  route: Route,
+  ack: Acknowledging | undefined,
+): void {
+  const { broker } = space;
+  const { publication } = broker;
   const logged = publication.qos > 0 && route.durable;
   if (logged || publication.retain) {
     persist(space, entry, route, publication, { ack, inbound: undefined, logged });

@@ -106,11 +106,24 @@ export class SessionDirectory {
     connection.session = session;
     space.online.set(claim.clientId, session);
     if (stored !== undefined) this.#writeOnline(session);
-    else if (session.durable) await this.#settled((settled) => sessions.write(session, 0, settled));
+    else if (session.durable) await this.#begin(session, mail);
     // Last: of a connection that is not accepted no will is sent.
     const will = connection.connect?.will;
     if (will !== undefined && !connection.gone) wills.keep(connection, session, will);
     return stored !== undefined;
+  }
+
+  /** A new session is one once its row is on disk. */
+  async #begin(session: Session, mail: Position | undefined): Promise<void> {
+    try {
+      await this.#settled((settled) => this.#broker.sessions.write(session, 0, settled));
+    } catch (error) {
+      // Nothing of it stays, and nothing of it is on disk.
+      session.expirySeconds = 0;
+      session.durable = false;
+      if (mail !== undefined && session.connection !== undefined) this.#keepMailbox(session, mail);
+      throw error;
+    }
   }
 
   /** That its client is back is written until it is written, or the client has gone. */
@@ -131,7 +144,7 @@ export class SessionDirectory {
   detach(connection: Connection): void {
     const { session } = connection;
     if (session === undefined || session.connection !== connection) return;
-    const { sessions, cursors, clock, wills } = this.#broker;
+    const { cursors, clock, wills } = this.#broker;
     session.connection = undefined;
     session.replay?.end();
     session.space.online.delete(session.clientId);
@@ -140,13 +153,8 @@ export class SessionDirectory {
     const stays = session.expirySeconds > 0;
     this.#returnLeases(session, stays);
     if (!stays) {
-      this.#departures.forget(session.key);
       session.space.endSession(session);
-      if (session.durable) {
-        const { inbound = [], retainedInflight } = session;
-        const ids = { inbound, retained: retainedInflight?.keys() ?? [] };
-        sessions.remove(session.key, session.pages?.count ?? 0, ids);
-      }
+      if (session.durable) this.#departures.end(session);
       if (isReadingMail(session) && !session.space.instance.removed) {
         const { live, next, readsUntil, inflight } = session;
         this.#keepMailbox(session, unreadFrom(live ? readsUntil : next, inflight.list()));
@@ -155,7 +163,7 @@ export class SessionDirectory {
       return;
     }
     const nowMs = clock.nowMs();
-    this.#departures.begin(session, nowMs); // before going offline: what is live is caught up
+    this.#departures.leave(session, nowMs); // before going offline: what is live is caught up
     session.space.goOffline(session);
     wills.connectionClosed(connection, session.expirySeconds);
   }
@@ -197,8 +205,26 @@ export class SessionDirectory {
     const key = space.sessionKey(clientId);
     if (!mayHaveMailbox(clientId) || this.#claims.has(key)) return false;
     if (space.mailboxes.size >= MAILBOX_COUNT_MAX) return false;
-    this.#keepMailbox({ space, key, clientId }, space.log.end());
+    const end = space.log.end();
+    if (this.#departures.has(key)) this.#keepMailbox({ space, key, clientId }, end);
+    else this.#beginMailbox({ space, key, clientId }, end);
     return true;
+  }
+
+  /** In the same commit as the message that it is made for. */
+  #beginMailbox(
+    { space, key, clientId }: Pick<Session, 'space' | 'key' | 'clientId'>,
+    since: Position,
+  ): void {
+    const stored = this.#mailboxOf(space, clientId, since);
+    this.#writeMailbox(key, stored, {
+      patient: true,
+      settled: (fault) => {
+        // Nor was the message kept: the next one makes it anew.
+        if (fault !== undefined) space.uncountOffline(stored.subscriptions);
+      },
+    });
+    space.countOffline(stored.subscriptions);
   }
 
   /** Until the client comes, or its messages are no longer kept. */
@@ -206,19 +232,27 @@ export class SessionDirectory {
     { space, key, clientId }: Pick<Session, 'space' | 'key' | 'clientId'>,
     since: Position,
   ): void {
-    const { sessions, clock } = this.#broker;
-    const nowMs = clock.nowMs();
-    const seconds = Math.ceil(Math.min(space.instance.limits.offlineMessageAgeMs / 1000, DAY * 30));
-    const stored: StoredSession = {
+    const stored = this.#mailboxOf(space, clientId, since);
+    const write = (settled: Settled): void => this.#writeMailbox(key, stored, settled);
+    this.#departures.begin({ space, key, write });
+    space.countOffline(stored.subscriptions);
+  }
+
+  #mailboxOf({ instance }: InstanceSpace, clientId: string, since: Position): StoredSession {
+    const seconds = Math.ceil(Math.min(instance.limits.offlineMessageAgeMs / 1000, DAY * 30));
+    return {
       expirySeconds: seconds,
-      disconnectedMs: nowMs,
+      disconnectedMs: this.#broker.clock.nowMs(),
       keepsIds: false,
       mailboxOnly: true,
       subscriptions: [storedMailbox(clientId, since)],
     };
-    sessions.rewrite(key, stored);
-    sessions.setExpiry(key, nowMs + seconds * 1000);
-    space.countOffline(stored.subscriptions);
+  }
+
+  #writeMailbox(key: string, stored: StoredSession, settled: Settled): void {
+    const { sessions } = this.#broker;
+    sessions.setExpiry(key, stored.disconnectedMs + stored.expirySeconds * 1000);
+    sessions.rewrite(key, stored, settled);
   }
 
   /** A new expiry at DISCONNECT (5.0). */
@@ -264,9 +298,10 @@ export class SessionDirectory {
     this.#broker.clock.every(SWEEP_PERIOD_MS, () => void this.#sweep());
   }
 
-  /** Once all claims under way are done. */
-  async settled(): Promise<void> {
+  /** Once all claims under way are done, what clients left behind is given to the disk. */
+  async close(): Promise<void> {
     await Promise.all(this.#claims.values());
+    this.#departures.close();
   }
 
   #isOver(stored: StoredSession): boolean {

@@ -142,10 +142,10 @@ export class SessionStore {
   }
 
   /** The same row with other words about the session, its subscriptions staying where they are. */
-  rewrite(key: string, stored: StoredSession): void {
+  rewrite(key: string, stored: StoredSession, settled?: Settled): void {
     const own = stored.subscriptions.filter(({ page = OWN_ROW }) => page === OWN_ROW);
     const subscriptions = own.map((item) => ({ ...item, page: undefined }));
-    this.#sessions.write(key, encode({ ...stored, subscriptions }));
+    this.#sessions.write(key, encode({ ...stored, subscriptions }), settled);
   }
 
   /** Removes all that is kept of a session; `ids` are those it has rows for. */

@@ -1,14 +1,18 @@
 /**
  * Wills: kept on disk from CONNECT on, so that a client's last word is said even when it is the
  * broker that died; sent at the end of the connection, or later where a delay was asked for.
+ *
+ * Nobody is told where the disk refuses any of that: it is written again until the disk takes it.
  */
 import { Timer } from '#base';
-import type { Settled, Table } from '#ports';
+import type { Table } from '#ports';
 import type { Qos, Will } from '#wire';
+import type { Acknowledging } from './acks.ts';
 import type { Broker } from './broker.ts';
 import type { Connection } from './connection.ts';
+import type { InstanceSpace } from './instance-space.ts';
 import { KeptMessage } from './kept-message.ts';
-import { publishMessage } from './publish.ts';
+import { keepAgain, publishMessage } from './publish.ts';
 import type { Session } from './session.ts';
 import { NEVER_EXPIRES } from './session-store.ts';
 
@@ -27,8 +31,8 @@ export interface StoredWill {
   readonly dueMs: number;
 }
 
-/** Nothing waits for it, but a crash a moment later must not bring back what was cancelled. */
-const AT_ONCE: Settled = { settled: () => {} };
+/** What a row that waits to be written again takes beside its text, roughly. */
+const WAITING_BYTES = 512;
 
 class PendingWill extends Timer {
   readonly #wills: Wills;
@@ -50,6 +54,8 @@ export class Wills {
   readonly #table: Table;
   /** Wills whose delay runs, by session key; what they say is on disk. */
   readonly #pending = new Map<string, PendingWill>();
+  /** What a row is to be, until the disk has it. */
+  readonly #underWay = new Map<string, RowWrite>();
 
   constructor(broker: Broker) {
     this.#broker = broker;
@@ -75,7 +81,7 @@ export class Wills {
   cancel(connection: Connection): void {
     if (connection.will === undefined) return;
     connection.will = undefined;
-    this.#table.write(connection.session!.key, undefined, AT_ONCE);
+    this.#write(connection.session!.key, undefined);
   }
 
   /** The connection has ended; its session stays for `expirySeconds`. */
@@ -84,7 +90,7 @@ export class Wills {
     if (will === undefined) return;
     connection.will = undefined;
     if (connection.caller?.permissions?.mayPublish(will.topic) === false) {
-      this.#table.write(session!.key, undefined, AT_ONCE); // the right was withdrawn meanwhile
+      this.#write(session!.key, undefined); // the right was withdrawn meanwhile
       return;
     }
     // Whichever comes first, the delay or the session's end (3.1.3.2.2).
@@ -98,7 +104,7 @@ export class Wills {
   /** The session was taken up again in time [MQTT-3.1.3-9]. */
   resumed(key: string): void {
     const pending = this.#drop(key);
-    if (pending !== undefined) this.#table.write(key, undefined, AT_ONCE);
+    if (pending !== undefined) this.#write(key, undefined);
   }
 
   /** The session is over: its will waits no longer. */
@@ -154,11 +160,9 @@ export class Wills {
 
   async #sendStored(key: string): Promise<void> {
     try {
-      const row = await this.#table.get(key);
-      if (row === undefined) return;
-      const will = JSON.parse(Buffer.from(row.value).toString()) as StoredWill;
+      const will = await this.#read(key);
       // A connection made meanwhile has a will of its own there, not due.
-      if (will.dueMs > 0) this.#send(key, will);
+      if (will !== undefined && will.dueMs > 0) this.#send(key, will);
     } catch (error) {
       this.#broker.log.error('a will could not be read', { key, error: String(error) });
     }
@@ -167,7 +171,7 @@ export class Wills {
   /** Publishes, and forgets in the same commit: sent once [MQTT-3.1.2-10]. */
   #send(key: string, will: StoredWill): void {
     const space = this.#broker.spaceOfKey(key);
-    this.#table.write(key, undefined, AT_ONCE);
+    this.#write(key, undefined);
     if (space === undefined) return;
     this.#broker.metrics.willsPublished++;
     const message = new KeptMessage(
@@ -181,10 +185,59 @@ export class Wills {
       this.#broker.clock.nowMs(),
       0,
     );
-    publishMessage(space, message);
+    publishMessage(space, message, this.#untilKept(key, space, message));
   }
 
-  #write(key: string, will: StoredWill): void {
-    this.#table.write(key, Buffer.from(JSON.stringify(will)), AT_ONCE);
+  /** Who is online has had it; the others get it once the disk takes it. */
+  #untilKept(key: string, space: InstanceSpace, message: KeptMessage): Acknowledging {
+    return {
+      settle: (fault) => {
+        if (fault === undefined) return;
+        this.#broker.refusedWrites.again(message.bytes, () => {
+          // With the row, which says that it is still to be sent: unless there is a newer one.
+          if (!this.#hasWill(key, space, message.publisher)) this.#write(key, undefined);
+          keepAgain(space, message, this.#untilKept(key, space, message));
+        });
+      },
+    };
   }
+
+  #hasWill(key: string, space: InstanceSpace, clientId: string): boolean {
+    return this.#pending.has(key) || space.online.get(clientId)?.connection?.will !== undefined;
+  }
+
+  async #read(key: string): Promise<StoredWill | undefined> {
+    const write = this.#underWay.get(key);
+    if (write !== undefined) return write.will;
+    const row = await this.#table.get(key);
+    return row && (JSON.parse(Buffer.from(row.value).toString()) as StoredWill);
+  }
+
+  /**
+   * `undefined`: it is sent or cancelled. Nothing waits for it, but a crash a moment later must not
+   * bring back what was cancelled.
+   */
+  #write(key: string, will: StoredWill | undefined): void {
+    const write: RowWrite = { will };
+    this.#underWay.set(key, write);
+    const value = will && Buffer.from(JSON.stringify(will));
+    const bytes = WAITING_BYTES + key.length + (value?.length ?? 0);
+    this.#table.write(key, value, {
+      settled: (fault) => {
+        if (this.#underWay.get(key) !== write) return; // there is a newer one
+        const waits =
+          fault !== undefined &&
+          this.#broker.refusedWrites.again(bytes, () => this.#writeAgain(key, write));
+        if (!waits) this.#underWay.delete(key);
+      },
+    });
+  }
+
+  #writeAgain(key: string, write: RowWrite): void {
+    if (this.#underWay.get(key) === write) this.#write(key, write.will);
+  }
+}
+
+interface RowWrite {
+  readonly will: StoredWill | undefined;
 }

@@ -28,6 +28,7 @@ export class Metrics {
   droppedPacketTooLarge = 0;
   droppedNotAuthorized = 0;
   droppedNoMember = 0;
+  droppedRefusedByDisk = 0;
   droppedOverLimit = 0;
   subscriptionsRefused = 0;
   clientsExpelled = 0;
@@ -70,6 +71,7 @@ export const METRICS: Readonly<Record<keyof Metrics, string>> = {
   droppedPacketTooLarge: "deliveries dropped because they exceed the client's Maximum Packet Size",
   droppedNotAuthorized: 'messages dropped because the publisher may not publish to the topic',
   droppedNoMember: 'messages for a shared group with no member to take them',
+  droppedRefusedByDisk: 'wills that the disk refused, too many to be written again',
   droppedOverLimit: "messages refused because of the instance's topics or limits",
   subscriptionsRefused: 'subscriptions refused, for whatever reason',
   clientsExpelled: 'connections ended because their right to be there ended',

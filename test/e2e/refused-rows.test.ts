@@ -228,6 +228,20 @@ test('what comes between a row that was refused and its next writing is not pass
   assert.equal((await back.receive()).payload, 'owed');
 });
 
+test('a session that ended is over, though the disk refused to forget it', async (t) => {
+  const { connect, refuseAfter, healed, settled } = await openRefusingScene(t);
+  const client = await connect('client');
+  await client.subscribe('t', 1);
+  await settled();
+  refuseAfter(0);
+  await client.disconnect(0, { sessionExpiry: 0 });
+  await delay(100); // its rows were refused
+  await healed();
+
+  const back = await connect('client', { cleanStart: false });
+  assert.equal(back.connack?.sessionPresent, false);
+});
+
 test('that a client is back is written once the disk takes it', async (t) => {
   const { engine, connect, refuseAfter, heal } = await openRefusingScene(t);
   const before = await connect('client');

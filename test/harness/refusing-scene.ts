@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { silentLog, systemClock } from '#base';
+import type { Broker } from '#broker';
 import type { Engine } from '#ports';
-import { openLocalBroker, openLocalDoor } from './local-broker.ts';
+import { type LocalBrokerOptions, openLocalBroker, openLocalDoor } from './local-broker.ts';
 import { lyingDisk, openLmdbEngine } from './lying-disk.ts';
 import { until } from './until.ts';
 import { connectClient, openClient, type V5Client } from './v5-client.ts';
@@ -15,6 +16,7 @@ const properties = { sessionExpiry: 600 };
 
 export interface RefusingScene {
   readonly engine: Engine;
+  readonly broker: Broker;
   connect(clientId: string, options?: object): Promise<V5Client>;
   /** Sends CONNECT, and waits for nothing. */
   sendConnect(clientId: string, options?: object): Promise<V5Client>;
@@ -31,8 +33,11 @@ export interface RefusingScene {
   killed(): Promise<RefusingScene>;
 }
 
-export async function openRefusingScene(t: TestContext): Promise<RefusingScene> {
-  return await openSceneIn(t, await freshDirectory(t));
+export async function openRefusingScene(
+  t: TestContext,
+  options: LocalBrokerOptions = {},
+): Promise<RefusingScene> {
+  return await openSceneIn(t, await freshDirectory(t), options);
 }
 
 async function freshDirectory(t: TestContext): Promise<string> {
@@ -41,7 +46,11 @@ async function freshDirectory(t: TestContext): Promise<string> {
   return directory;
 }
 
-async function openSceneIn(t: TestContext, directory: string): Promise<RefusingScene> {
+async function openSceneIn(
+  t: TestContext,
+  directory: string,
+  options: LocalBrokerOptions,
+): Promise<RefusingScene> {
   const heal = (): void => {
     lyingDisk.decide = () => undefined;
   };
@@ -56,7 +65,7 @@ async function openSceneIn(t: TestContext, directory: string): Promise<RefusingS
     // Nothing is applied: a copy of the directory is what a kill leaves.
     limits: { retryMs: 20, applyDelayMs: 1e9 },
   });
-  const broker = await openLocalBroker(t, { engine });
+  const broker = await openLocalBroker(t, { ...options, engine });
   const port = await openLocalDoor(t, broker);
   const settled = (): Promise<void> =>
     until(
@@ -65,6 +74,7 @@ async function openSceneIn(t: TestContext, directory: string): Promise<RefusingS
     );
   return {
     engine,
+    broker,
     connect: (clientId, options) => connectClient(t, port, { clientId, properties, ...options }),
     sendConnect: async (clientId, options) => {
       const client = await openClient(t, port);
@@ -97,7 +107,7 @@ async function openSceneIn(t: TestContext, directory: string): Promise<RefusingS
     killed: async () => {
       const to = await freshDirectory(t);
       lyingDisk.crash(directory, to, 'kill');
-      return await openSceneIn(t, to);
+      return await openSceneIn(t, to, options);
     },
   };
 }
