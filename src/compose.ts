@@ -5,7 +5,14 @@
 import { openLmdbEngine } from '#adapters/lmdb';
 import { openMemoryEngine } from '#adapters/memory';
 import type { Clock, Log, Random } from '#base';
-import { Administration, type Broker, DEFAULT_LIMITS, type Limits, openBroker } from '#broker';
+import {
+  Administration,
+  type Broker,
+  clearInstance,
+  DEFAULT_LIMITS,
+  type Limits,
+  openBroker,
+} from '#broker';
 import { type Settings, showUrl, showWebUrl } from '#config';
 import { type Control, openControl } from '#control';
 import {
@@ -74,6 +81,7 @@ export async function compose(ground: Ground): Promise<House> {
       defaultId: settings.defaultInstance,
       openDefault: settings.open,
       ownedTables: TABLES_BY_INSTANCE,
+      clear: (id) => clearInstance(engine, id),
     });
     closing.push(() => instances.close());
     const parts = { settings, store: engine.store, instances, clock, random, log };

@@ -180,14 +180,9 @@ export class Broker implements Doorkeeper {
       this.spaces.get(instance.id)?.retain();
       return;
     }
-    const space = this.space(instance);
-    if (this.spaces.get(instance.id) === space) this.spaces.delete(instance.id);
-    space.clear().catch((error: unknown) => {
-      this.log.error('a removed instance left something behind', {
-        instance: instance.id,
-        error: String(error),
-      });
-    });
+    const space = this.spaces.get(instance.id);
+    if (space?.instance !== instance) return;
+    this.spaces.delete(instance.id);
     for (const session of space.online.values()) {
       session.expirySeconds = 0; // nothing of it stays
       if (session.connection !== undefined) this.disconnect(session.connection, 'instanceUnknown');

@@ -61,18 +61,6 @@ export class InstanceSpace {
     });
   }
 
-  /** The instance is no more: its messages go; the rows of its sessions go with the instance's. */
-  async clear(): Promise<void> {
-    this.log.retain({ ageMs: 0, bytesMax: 0, countMax: 0 });
-    const { store } = this.broker.engine;
-    for (const kind of ['retained', 'groups']) {
-      const table = store.table(`${kind}-${this.instance.id}`);
-      for await (const rows of table.scan('')) {
-        for (const { key } of rows) table.write(key, undefined);
-      }
-    }
-  }
-
   /** Key of a session in every table; no two clients share one, whatever is in their names. */
   sessionKey(clientId: string): string {
     return `${this.instance.id}/${clientId}`;

@@ -6,6 +6,7 @@
  */
 import type { Row, Settled, Table, Version } from '#ports';
 import type { Qos } from '#wire';
+import { ownTable } from './instance-remains.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import { KeptMessage } from './kept-message.ts';
 import type { Publication } from './publication.ts';
@@ -49,8 +50,7 @@ export class RetainedMessages {
 
   constructor(space: InstanceSpace) {
     this.#space = space;
-    // A table an instance: with more in front, the longest topics would not fit a key.
-    this.#table = space.broker.engine.store.table(`retained-${space.instance.id}`);
+    this.#table = space.broker.engine.store.table(ownTable('retained', space.instance.id));
   }
 
   write(publication: Publication, settled: Settled): void {

@@ -63,8 +63,9 @@ export interface Instances {
   create(instance: NewInstance): Promise<Instance>;
   update(id: string, changes: InstanceChanges): Promise<Instance>;
   /**
-   * At once nobody finds it any more. Its rows in the owned tables are cleared away; its id can
-   * be used again once that is done, which this waits for, but not for long.
+   * At once nobody finds it any more. Its rows in the owned tables are cleared away, and what
+   * `clear` knows of; its id can be used again once that is done, also where it is a later start
+   * that does it. This waits for it, but not for long.
    */
   remove(id: string): Promise<void>;
 
@@ -96,6 +97,8 @@ export interface InstancesOptions {
   readonly openDefault: boolean;
   /** Tables of others whose keys begin with `<instance id>/`: their rows go with the instance. */
   readonly ownedTables?: readonly string[];
+  /** Clears away what else belongs to an instance, which is as good as gone. */
+  readonly clear?: (id: string) => Promise<void>;
 }
 
 /** Reads all instances, and makes the default one at the first start. */

@@ -47,6 +47,7 @@ export class InstanceRegistry implements Instances {
   readonly #random: Random;
   readonly #log: Log;
   readonly #ownedTables: readonly string[];
+  readonly #clearOthers: (id: string) => Promise<void>;
   readonly #byId = new Map<string, LiveInstance>();
   /** By row key; holds those that are leaving as well. */
   readonly #byKey = new Map<string, LiveInstance>();
@@ -63,6 +64,7 @@ export class InstanceRegistry implements Instances {
     this.#random = options.random;
     this.#log = options.log;
     this.#ownedTables = options.ownedTables ?? [];
+    this.#clearOthers = options.clear ?? (() => Promise.resolve());
   }
 
   static async open(options: InstancesOptions): Promise<InstanceRegistry> {
@@ -296,6 +298,7 @@ export class InstanceRegistry implements Instances {
 
   async #clear(id: string): Promise<void> {
     await this.#clearTables(id);
+    await this.#clearOthers(id);
     await this.#rows.remove(id.toLowerCase());
   }
 

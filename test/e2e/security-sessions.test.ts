@@ -4,6 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { openLmdbEngine } from '#adapters/lmdb';
+import { silentLog, systemClock } from '#base';
 import { ADMIN, openSecurityScene, type SecurityScene, sign } from '../harness/security-scene.ts';
 import type { V5Client } from '../harness/v5-client.ts';
 import type { ConnectOptions } from '../harness/v5-packets.ts';
@@ -303,7 +305,41 @@ describe('two instances', () => {
     await silent(back);
     await nothingReachesIn(back, id);
   });
+
+  test('what was kept is gone where the broker died before it had cleared it away', async () => {
+    const id = `mqtt-${own}`;
+    await scene.instance(id);
+    const sender = await scene.connect(trusted('sender', id));
+    const kept = { cleanStart: false, properties: KEPT };
+    const offline = await scene.connect({ ...trusted('offline', id), ...kept });
+    await offline.subscribe('news/#', 1);
+    await offline.disconnect();
+    await sender.publish('news/kept', 'of the former', { qos: 1, retain: true });
+    await scene.broker.kill();
+    await markAsLeaving(scene.broker.dataDirectory, id);
+    await scene.broker.restart();
+    while ((await scene.send(ADMIN, 'CreateInstance', { InstanceId: id })).status !== 200);
+    await scene.ok('CreateGroupId', { InstanceId: id, GroupId: 'GID_test' });
+    await scene.ok('CreateTopic', { InstanceId: id, Topic: 'news' });
+
+    const client = await scene.connect({ ...trusted('offline', id), ...kept });
+    assert.equal(client.connack!.sessionPresent, false);
+    await client.subscribe('news/#', 1);
+    await nothingReachesIn(client, id);
+    const { LogMessages } = await scene.ok('GetInstanceMetrics', { InstanceId: id });
+    assert.equal(LogMessages, 1, 'the fence');
+  });
 });
+
+/** What a crash leaves right after an instance was removed: the mark, and all that was in it. */
+async function markAsLeaving(directory: string, id: string): Promise<void> {
+  const engine = await openLmdbEngine({ directory, clock: systemClock, log: silentLog });
+  const table = engine.store.table('instances');
+  const row = await table.get(id);
+  const marked = { ...JSON.parse(Buffer.from(row!.value).toString()), leaving: true };
+  await table.put(id, Buffer.from(JSON.stringify(marked)));
+  await engine.close();
+}
 
 /** A fence that fits a compatible instance. */
 async function nothingReachesIn(client: V5Client, id: string): Promise<void> {
