@@ -8,8 +8,8 @@ import type { Caller } from '#identity';
 import type { Position, Settled } from '#ports';
 import type { Broker } from './broker.ts';
 import type { Connection } from './connection.ts';
-import { InflightState } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
+import { claimLeases, dropLeases, type Lease, returnLeases, settleRemembered } from './leases.ts';
 import { isMailbox, mailboxText, mayHaveMailbox } from './mailbox.ts';
 import { replayRetained } from './retained-replay.ts';
 import { Session } from './session.ts';
@@ -113,6 +113,8 @@ export class SessionDirectory {
       wills.resumed(key);
       this.#broker.metrics.sessionsResumed++;
     }
+    claimLeases(session);
+    const claimed = [...(session.leases?.values() ?? [])];
     if (hasMailbox(session)) openMailbox(session, mail);
     session.connection = connection;
     replayRetained(session);
@@ -127,6 +129,7 @@ export class SessionDirectory {
       if (stored !== undefined) sessions.writeCursor(session);
       await this.#settled((settled) => sessions.write(session, 0, settled));
     }
+    settleRemembered(session, claimed);
     return stored !== undefined;
   }
 
@@ -157,6 +160,7 @@ export class SessionDirectory {
       this.#writeLeave(leave, {
         patient: true,
         settled: (fault) => {
+          if (fault === undefined) settleRemembered(session, session.leases?.values() ?? []);
           if (fault === undefined || space.online.has(session.clientId)) this.#forget(leave);
           else if (this.#leaving.get(key) === leave) {
             leave.refused = true;
@@ -172,8 +176,8 @@ export class SessionDirectory {
   }
 
   #writeLeave({ session, nowMs }: Leave, settled: Settled): void {
-    const { sessions } = this.#broker;
-    sessions.writeCursor(session);
+    const { sessions, cursors } = this.#broker;
+    cursors.writeWithGroups(session);
     sessions.write(session, nowMs, settled);
     const atMs = expiryMs(session.expirySeconds, nowMs);
     if (atMs !== undefined) sessions.setExpiry(session.key, atMs);
@@ -195,7 +199,7 @@ export class SessionDirectory {
     session.space.online.delete(session.clientId);
     cursors.forget(session);
     const stays = session.expirySeconds > 0;
-    this.#returnLeases(session, stays);
+    returnLeases(session, stays);
     if (!stays) {
       this.#leaving.delete(session.key);
       session.space.endSession(session);
@@ -214,28 +218,6 @@ export class SessionDirectory {
     this.#leave(session, nowMs); // before going offline: what is live is caught up
     session.space.goOffline(session);
     wills.connectionClosed(connection, session.expirySeconds);
-  }
-
-  /** QoS 1 given by a group goes back to it; QoS 2 stays with a session that stays. */
-  #returnLeases(session: Session, stays: boolean): void {
-    for (const [id, lease] of session.leases ?? []) {
-      const qos2 = session.inflight.state(id) !== InflightState.awaitsPuback;
-      if (qos2) {
-        if (!stays) lease.group.settled(lease.position); // [MQTT-4.8.2-5]
-        continue;
-      }
-      session.inflight.advance(id, InflightState.free);
-      lease.group.giveBack(lease);
-    }
-    session.leases = undefined;
-    session.leaseBytes = 0;
-    const queue = session.pending ?? [];
-    for (let i = session.pendingHead; i < queue.length; i++) {
-      const { group, message } = queue[i]!;
-      group?.giveBack({ group, position: 0, message });
-    }
-    session.pending = undefined;
-    session.pendingHead = 0;
   }
 
   /** Up to where the client has its P2P messages; `undefined`: it has no mailbox. */
@@ -309,11 +291,26 @@ export class SessionDirectory {
       for (const group of space.groups.values()) {
         const found = await sessions.readGroup(group);
         if (found === undefined) group.begin(space.log.end());
-        else group.restore(found.next, found.outstanding);
+        else group.restore(found);
+      }
+      for (const [key, leases] of space.absent) {
+        await this.#settleHandOvers(key, [...leases.values()]);
       }
     }
     this.#sweptMs = bucketOf(nowMs);
     this.#broker.clock.every(SWEEP_PERIOD_MS, () => void this.#sweep());
+  }
+
+  /** Whose is what a group was about to give at QoS 2: the session's if its row says so. */
+  async #settleHandOvers(key: string, leases: readonly Lease[]): Promise<void> {
+    if (leases.every(({ qos }) => qos === 1)) return;
+    const cursor = await this.#broker.sessions.readCursor(key);
+    const places = new Map(cursor?.deliveries.map(({ id, position }) => [id, position]));
+    for (const lease of leases) {
+      if (lease.qos === 1) continue;
+      if (places.get(lease.packetId) === lease.position) lease.group.settled(lease);
+      else lease.group.giveBack(lease);
+    }
   }
 
   /** Once all claims under way are done. */
@@ -333,6 +330,7 @@ export class SessionDirectory {
     const ids = stored.keepsIds ? await sessions.readIds(key) : NO_IDS;
     await this.#settled((settled) => sessions.remove(key, ids, settled));
     this.#leaving.delete(key);
+    dropLeases(space, key);
     space.uncountOffline(stored.subscriptions); // only now: a refused removal is tried again
     await wills.sessionEnded(key);
   }

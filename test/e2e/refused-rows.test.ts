@@ -51,7 +51,7 @@ async function openScene(t: TestContext): Promise<Scene> {
   };
 }
 
-test('a QoS 2 message that a group gave away is the group’s again', async (t) => {
+test('a QoS 2 message that a group gave away is sent once the disk takes it', async (t) => {
   const { engine, connect, refuseAfter, heal } = await openScene(t);
   const member = await connect('member');
   await member.subscribe('$share/g/t', 2);
@@ -70,6 +70,39 @@ test('a QoS 2 message that a group gave away is the group’s again', async (t) 
 
   const back = await connect('member', { cleanStart: false });
   assert.equal((await back.receive()).payload, 'precious');
+});
+
+test('a QoS 2 message that a group gave away stays with its member, whose line breaks meanwhile', async (t) => {
+  const { engine, connect } = await openScene(t);
+  const member = await connect('member');
+  await member.subscribe('$share/g/t', 2);
+  const publisher = await connect('publisher');
+  await isOnDisk(engine);
+  let left = 1; // the message itself; of what follows it nobody hears, and then that it failed
+  lyingDisk.decide = () => {
+    lyingDisk.holding = left-- <= 0;
+    return lyingDisk.holding ? REFUSED : undefined;
+  };
+
+  publisher.sendPublish('t', 'precious', { qos: 2, packetId: 1 });
+  await publisher.next('pubrec');
+  await until(
+    () => lyingDisk.pending > 0 && lyingDisk.holding,
+    () => 'the hand-over is under way',
+  );
+  const other = await connect('other', { properties: {} });
+  await other.subscribe('$share/g/t', 2);
+  member.drop();
+  await member.hungUp();
+  lyingDisk.decide = () => undefined;
+  lyingDisk.release();
+  await isWell(engine);
+
+  const back = await connect('member', { cleanStart: false });
+  await other.idle();
+  assert.equal((await back.receive()).payload, 'precious');
+  await other.idle();
+  await back.idle();
 });
 
 /** When the session of `client` went offline, by its row; 0: its row says that it is online. */
