@@ -12,7 +12,7 @@ import { PUBREL } from './acks.ts';
 import type { Broker } from './broker.ts';
 import { ConnectionState, type Connection } from './connection.ts';
 import { send } from './delivery.ts';
-import { InflightState } from './inflight.ts';
+import { settleLease } from './leases.ts';
 import type { Session, UnsentDelivery } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 
@@ -27,6 +27,8 @@ export class CursorWriter {
   #due = new Set<Session>();
   readonly #dirtyGroups = new Set<SharedGroup>();
   #urgent: Session[] = [];
+  /** Number of the run of writes under way: what is in one run is in one commit. */
+  #commit = 0;
   readonly #urgentGroups = new Set<SharedGroup>();
 
   constructor(broker: Broker) {
@@ -59,16 +61,10 @@ export class CursorWriter {
     this.#due.delete(session);
   }
 
-  /** Its client has gone before the end of the turn. */
-  withdraw(session: Session): void {
-    giveBack(session, session.unsent ?? []);
-    session.unsent = undefined;
-    session.releases = undefined;
-  }
-
   /** Writes what has changed since the last time. */
   writeDirty(): void {
-    this.#writeGroups(this.#dirtyGroups);
+    this.#commit++;
+    for (const group of this.#dirtyGroups) this.#writeGroup(group);
     if (this.#due.size > 0) return; // the last time is not over
     [this.#due, this.#dirty] = [this.#dirty, this.#due];
     this.#writeDue();
@@ -92,8 +88,31 @@ export class CursorWriter {
     if (this.#due.size > 0) setImmediate(this.#writeDue);
   };
 
+  /** The cursor of a session that leaves, and with it the rows of groups that are giving to it. */
+  writeWithGroups(session: Session): void {
+    this.#commit++;
+    const groups = new Set<SharedGroup>();
+    for (const lease of session.leases?.values() ?? []) {
+      if (lease.qos !== 2) continue;
+      lease.commit = this.#commit;
+      groups.add(lease.group);
+    }
+    this.#broker.sessions.writeCursor(session);
+    for (const group of groups) this.#writeGroup(group);
+  }
+
+  #writeGroup(group: SharedGroup, packets: readonly Settled[] = []): void {
+    this.#dirtyGroups.delete(group);
+    if (group.empty) return;
+    const row = new GroupRow(this, group, packets);
+    this.#broker.sessions.writeGroup(group, this.#commit, row);
+  }
+
   /** Writes what packets wait for; they leave with the commit. */
   writeUrgent(): void {
+    this.#commit++;
+    /** What leaves once the row of a group says that the message is its member's. */
+    const behind = new Map<SharedGroup, PacketsBehindCommit[]>();
     if (this.#urgent.length > 0) {
       const urgent = this.#urgent;
       this.#urgent = [];
@@ -106,41 +125,52 @@ export class CursorWriter {
         this.forget(session);
         const packets = new PacketsBehindCommit(session, connection, unsent ?? [], releases ?? []);
         session.commitsOut++;
-        this.#broker.sessions.writeCursor(session, packets);
+        if (session.durable) this.#writeUrgently(session, packets);
+        else this.#sendBehindGroup(session, packets, behind);
       }
     }
     // In the same commit as their members' cursors: a message is always somebody's.
-    this.#writeGroups(this.#urgentGroups);
+    for (const group of this.#urgentGroups) this.#writeGroup(group, behind.get(group));
+    this.#urgentGroups.clear();
   }
 
-  #writeGroups(groups: Set<SharedGroup>): void {
-    for (const group of groups) {
-      if (group.empty) continue;
-      this.#broker.sessions.writeGroup(group, {
-        patient: true,
-        settled: (fault) => {
-          if (fault !== undefined) this.markGroupDirty(group);
-        },
-      });
+  #writeUrgently(session: Session, packets: PacketsBehindCommit): void {
+    for (const { packetId } of packets.unsent) {
+      const lease = session.leases?.get(packetId);
+      if (lease !== undefined) lease.commit = this.#commit;
     }
-    groups.clear();
+    this.#broker.sessions.writeCursor(session, packets);
+    if (packets.releases.length === 0 || this.#dirtyGroups.size === 0) return;
+    // Once the client may forget a message, no row says that its group is still giving it.
+    for (const group of session.groups ?? []) {
+      if (this.#dirtyGroups.has(group)) this.#urgentGroups.add(group);
+    }
   }
-}
 
-/** What was to leave with a commit that does not come: a group has its QoS 2 messages back. */
-function giveBack({ inflight }: Session, unsent: readonly UnsentDelivery[]): void {
-  for (const { group, position, qos, packetId } of unsent) {
-    if (group === undefined || qos !== 2) continue;
-    inflight.advance(packetId, InflightState.free);
-    group.takeBack(position);
+  /** A session that ends with its connection has no row: its groups' say what they gave it. */
+  #sendBehindGroup(
+    session: Session,
+    packets: PacketsBehindCommit,
+    behind: Map<SharedGroup, PacketsBehindCommit[]>,
+  ): void {
+    for (const { packetId } of packets.unsent) {
+      const group = session.leases?.get(packetId)?.group;
+      if (group === undefined || group.empty) continue;
+      this.#urgentGroups.add(group);
+      const others = behind.get(group);
+      if (others === undefined) behind.set(group, [packets]);
+      else others.push(packets);
+      return;
+    }
+    packets.settled(undefined);
   }
 }
 
 class PacketsBehindCommit implements Settled {
   readonly #session: Session;
   readonly #connection: Connection;
-  readonly #unsent: readonly UnsentDelivery[];
-  readonly #releases: readonly number[];
+  readonly unsent: readonly UnsentDelivery[];
+  readonly releases: readonly number[];
 
   constructor(
     session: Session,
@@ -150,28 +180,55 @@ class PacketsBehindCommit implements Settled {
   ) {
     this.#session = session;
     this.#connection = connection;
-    this.#unsent = unsent;
-    this.#releases = releases;
+    this.unsent = unsent;
+    this.releases = releases;
   }
 
   settled(fault: Fault | undefined): void {
     this.#session.commitsOut--;
     const connection = this.#connection;
     const { broker } = connection;
-    if (fault !== undefined) giveBack(this.#session, this.#unsent);
+    if (fault === undefined) this.#remembered();
     if (connection.state !== ConnectionState.open) return;
     if (fault !== undefined) {
       broker.disconnect(connection, fault.code, fault.message);
       return;
     }
     const nowMs = broker.clock.nowMs();
-    for (const item of this.#unsent) {
+    for (const item of this.unsent) {
       broker.replayed.load(item.message, item.message.topicBytes, nowMs);
       if (item.qos === 1) broker.metrics.messagesSentQos1++;
       else broker.metrics.messagesSentQos2++;
       send(connection, item.delivery, broker.replayed, item.qos, item.packetId, item.retain);
     }
-    for (const id of this.#releases) broker.ackWriter.write(connection, PUBREL, id, 0);
+    for (const id of this.releases) broker.ackWriter.write(connection, PUBREL, id, 0);
     broker.turn.schedule();
+  }
+
+  /** At QoS 2 they are the session's from here on. */
+  #remembered(): void {
+    for (const { qos, packetId } of this.unsent) {
+      if (qos === 2) settleLease(this.#session, packetId);
+    }
+  }
+}
+
+/** The row of a group on its way: refused, it is written again. */
+class GroupRow implements Settled {
+  readonly patient?: true;
+  readonly #writer: CursorWriter;
+  readonly #group: SharedGroup;
+  readonly #packets: readonly Settled[];
+
+  constructor(writer: CursorWriter, group: SharedGroup, packets: readonly Settled[]) {
+    this.#writer = writer;
+    this.#group = group;
+    this.#packets = packets;
+    if (packets.length === 0) this.patient = true;
+  }
+
+  settled(fault: Fault | undefined): void {
+    if (fault !== undefined) this.#writer.markGroupDirty(this.#group);
+    for (const packets of this.#packets) packets.settled(fault);
   }
 }

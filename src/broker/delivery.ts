@@ -11,8 +11,10 @@ import type { Position } from '#ports';
 import type { Qos } from '#wire';
 import { type Connection, ConnectionState, PACKET_BYTES_ANY } from './connection.ts';
 import { InflightState } from './inflight.ts';
+import type { KeptMessage } from './kept-message.ts';
 import { layoutOf, type Publication } from './publication.ts';
-import type { Lease, PendingDelivery, Session } from './session.ts';
+import { keepApart } from './retained-inflight.ts';
+import type { PendingDelivery, Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 import type { Delivery } from './subscription.ts';
 import { AliasesOut } from './topic-aliases.ts';
@@ -68,8 +70,9 @@ function sendTransient(
   group: SharedGroup | undefined,
 ): void {
   if (!fits(connection, delivery, publication, true)) return;
-  const lease = group === undefined ? undefined : leaseOf(group, 0, publication);
-  sendWithId(delivery, publication, qos, retain, 0, lease);
+  const packetId = sendWithId(delivery, publication, qos, retain, 0);
+  // Once it is sent, QoS 2 goes to no other member [MQTT-4.8.2-5].
+  if (qos === 1) group?.lend(delivery.session, packetId, qos, 0, publication.keep());
 }
 
 /** What a session that was behind is owed from its own queue. */
@@ -100,10 +103,10 @@ export function pumpPending(session: Session, connection: Connection): void {
 }
 
 /**
- * A logged message to a durable session whose window is open.
+ * A logged message to a session whose window is open: a durable one, or a member of a group.
  *
- * At QoS 2 it is sent only once the packet id is on disk beside the position, or a crash in between
- * would give the client the message twice.
+ * At QoS 2 it is sent only once it is on disk whose it is, or a crash in between would give the
+ * client, or another one of the group, the message again.
  */
 export function handOver(
   delivery: Delivery,
@@ -115,32 +118,62 @@ export function handOver(
   const { session } = delivery;
   const connection = session.connection!;
   const retain = delivery.retainAsPublished && publication.retain;
-  if (!fits(connection, delivery, publication, true)) {
-    group?.settled(position);
-    return;
-  }
+  if (!fits(connection, delivery, publication, true)) return;
   session.space.metrics.deliveries++;
-  const lease = group === undefined ? undefined : leaseOf(group, position, publication);
   // What follows a delivery that waits for its commit waits with it: the order stays.
-  const waits = session.durable && (qos === 2 || session.sendsBehindCommit);
-  if (waits) {
+  const waits = qos === 2 && (session.durable || group !== undefined);
+  if (waits || session.sendsBehindCommit) {
     const packetId = takeId(delivery, qos, retain, position);
-    session.unsent ??= [];
-    const message = publication.keep();
-    session.unsent.push({ packetId, message, delivery, qos, retain, group, position });
-    if (group !== undefined) {
-      if (qos === 2) group.ownedByMember(position);
-      else (session.leases ??= new Map()).set(packetId, lease!);
-    }
-    connection.broker.markUrgent(session);
+    sendBehindCommit(delivery, publication.keep(), qos, retain, packetId);
+    group?.lend(session, packetId, qos, position, undefined);
     return;
   }
-  sendWithId(delivery, publication, qos, retain, position, lease);
+  const packetId = sendWithId(delivery, publication, qos, retain, position);
+  group?.lend(session, packetId, qos, position, undefined);
   if (session.durable) connection.broker.markDirty(session);
 }
 
+/**
+ * A message that is not in the log to a durable session: a retained one, or one published before
+ * its group had a durable member. It is kept apart, should the client reconnect before it answers.
+ */
+export function handOverApart(
+  delivery: Delivery,
+  message: KeptMessage,
+  qos: Qos,
+  retain: boolean,
+  group: SharedGroup | undefined,
+): void {
+  const { session } = delivery;
+  const { broker } = session.space;
+  const publication = broker.replayed;
+  if (!fits(session.connection!, delivery, publication, true)) return;
+  let packetId: number;
+  if (qos === 2 || session.sendsBehindCommit) {
+    packetId = takeId(delivery, qos, retain, 0);
+    sendBehindCommit(delivery, message, qos, retain, packetId);
+  } else {
+    packetId = sendWithId(delivery, publication, qos, retain, 0);
+    broker.markDirty(session);
+  }
+  keepApart(session, packetId, message);
+  if (qos === 1) group?.lend(session, packetId, qos, 0, message);
+}
+
+function sendBehindCommit(
+  delivery: Delivery,
+  message: KeptMessage,
+  qos: Qos,
+  retain: boolean,
+  packetId: number,
+): void {
+  const { session } = delivery;
+  (session.unsent ??= []).push({ packetId, message, delivery, qos, retain });
+  session.space.broker.markUrgent(session);
+}
+
 /** The next packet id, by which it is remembered what is sent: the same goes out again. */
-export function takeId(
+function takeId(
   { session, identifiers }: Delivery,
   qos: Qos,
   retain: boolean,
@@ -152,27 +185,21 @@ export function takeId(
   return session.inflight.take(state, position, retain, remembered);
 }
 
-/** Takes a packet id and sends; the caller has checked window and size. */
-export function sendWithId(
+/** Takes a packet id and sends; the caller has checked window and size. Answers the id. */
+function sendWithId(
   delivery: Delivery,
   publication: Publication,
   qos: Qos,
   retain: boolean,
   position: Position,
-  lease?: Lease,
-): void {
-  const { session } = delivery;
-  const connection = session.connection!;
+): number {
+  const connection = delivery.session.connection!;
   const packetId = takeId(delivery, qos, retain, position);
-  if (lease !== undefined) {
-    session.leases ??= new Map();
-    session.leases.set(packetId, lease);
-    session.leaseBytes += lease.message?.bytes ?? 0;
-  }
   const { metrics } = connection.broker;
   if (qos === 1) metrics.messagesSentQos1++;
   else metrics.messagesSentQos2++;
   send(connection, delivery, publication, qos, packetId, retain);
+  return packetId;
 }
 
 /** Writes the frame one subscriber gets. */
@@ -254,10 +281,6 @@ function sizeInV5(
     connection.aliasesOut?.get(publication.shownTopic ?? publication.topic) !== undefined;
   const topicSize = known ? 0 : publication.topicBytes.length;
   return publication.sizeWith(withId, topicSize, identifiers.length + (known ? ALIAS_BYTES : 0));
-}
-
-function leaseOf(group: SharedGroup, position: Position, publication: Publication): Lease {
-  return { group, position, message: position === 0 ? publication.keep() : undefined };
 }
 
 function enqueue(session: Session, item: PendingDelivery): void {

@@ -9,6 +9,7 @@
 import type { Settled } from '#ports';
 import type { Broker } from './broker.ts';
 import type { InstanceSpace } from './instance-space.ts';
+import { settleRemembered } from './leases.ts';
 import { keepApartAgain } from './retained-inflight.ts';
 import type { Session } from './session.ts';
 import { expiryMs } from './session-store.ts';
@@ -21,6 +22,8 @@ export interface Departure {
   /** Of its session. */
   readonly key: string;
   write(settled: Settled): void;
+  /** It is on disk. */
+  written?(): void;
 }
 
 export class Departures {
@@ -65,7 +68,12 @@ export class Departures {
     session.next = session.reached;
     session.live = false;
     const { space, key } = session;
-    this.begin({ space, key, write: (settled) => this.#writeRows(session, nowMs, settled) });
+    this.begin({
+      space,
+      key,
+      write: (settled) => this.#writeRows(session, nowMs, settled),
+      written: () => settleRemembered(session),
+    });
   }
 
   /** Its client has gone, and the session is over. */
@@ -89,7 +97,7 @@ export class Departures {
         fault === undefined ? resolve() : reject(fault);
       departure.write({ settled });
     });
-    if (this.#isUnderWay(departure)) this.forget(key);
+    this.#done(departure);
   }
 
   /** The session is over. */
@@ -102,12 +110,18 @@ export class Departures {
       patient: true,
       settled: (fault) => {
         if (!this.#isUnderWay(departure)) return;
-        if (fault === undefined) return this.forget(departure.key);
+        if (fault === undefined) return this.#done(departure);
         this.#refused.add(departure);
         const { clock, closing } = this.#broker;
         if (!closing) clock.after(RETRY_MS, () => this.#writeAgain(departure));
       },
     });
+  }
+
+  #done(departure: Departure): void {
+    if (!this.#isUnderWay(departure)) return;
+    this.forget(departure.key);
+    departure.written?.();
   }
 
   #writeAgain(departure: Departure): void {
@@ -117,9 +131,9 @@ export class Departures {
   }
 
   #writeRows(session: Session, nowMs: number, settled: Settled): void {
-    const { sessions } = this.#broker;
+    const { sessions, cursors } = this.#broker;
     keepApartAgain(session);
-    sessions.writeCursor(session);
+    cursors.writeWithGroups(session);
     const atMs = expiryMs(session.expirySeconds, nowMs);
     if (atMs !== undefined) sessions.setExpiry(session.key, atMs);
     sessions.write(session, nowMs, settled);

@@ -9,6 +9,7 @@ import type { Broker } from './broker.ts';
 import { effectiveQos, handOver } from './delivery.ts';
 import { InstanceGuard } from './instance-guard.ts';
 import type { KeptMessage } from './kept-message.ts';
+import type { Lease } from './leases.ts';
 import { isMailbox, Mailboxes } from './mailbox.ts';
 import { lag } from './pump.ts';
 import { RetainedMessages } from './retained.ts';
@@ -30,6 +31,8 @@ export class InstanceSpace {
   /** Online sessions by client identifier. */
   readonly online: Map<string, Session> = new Map();
   readonly groups: Map<string, SharedGroup> = new Map();
+  /** What groups gave to durable sessions that are away, by session key and packet id. */
+  readonly absent: Map<string, Map<number, Lease>> = new Map();
   readonly guard: InstanceGuard;
   readonly metrics: InstanceMetrics = new InstanceMetrics();
   /** Every logged message up to here was offered to the online sessions. */
@@ -238,6 +241,7 @@ export class InstanceSpace {
       return;
     }
     this.groups.delete(group.key);
+    group.leases.clear();
     this.tree.change(group.filter, (leaf) => {
       const at = leaf.groups.indexOf(group);
       if (at >= 0) leaf.groups.splice(at, 1);

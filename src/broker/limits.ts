@@ -28,6 +28,8 @@ export interface Limits {
   readonly pendingCountHigh: number;
   readonly pendingCountMax: number;
   readonly pendingBytesMax: number;
+  readonly returnedCountMax: number;
+  readonly returnedBytesMax: number;
   readonly readAheadBytesMax: number;
   readonly outboxBytesHigh: number;
   readonly outboxBytesMax: number;
@@ -69,6 +71,8 @@ export const DEFAULT_LIMITS: Limits = {
   pendingCountHigh: 128,
   pendingCountMax: 16_384,
   pendingBytesMax: 8 * 1024 * 1024,
+  returnedCountMax: 4096,
+  returnedBytesMax: 8 * 1024 * 1024,
   readAheadBytesMax: 64 * 1024 * 1024,
   outboxBytesHigh: 256 * 1024,
   outboxBytesMax: 1024 * 1024,
@@ -115,6 +119,8 @@ export const LIMITS: readonly LimitRow[] = [
   row('pendingCountHigh', 'messages a session', 'publishers to it alone are not read from'),
   row('pendingCountMax', 'messages a session', 'a transient session is ended with 0x97'),
   row('pendingBytesMax', 'bytes a session', 'a transient session is ended with 0x97'),
+  row('returnedCountMax', 'messages a group', 'of members that left; not logged ones are dropped'),
+  row('returnedBytesMax', 'bytes a group', 'of such messages in memory; further ones are dropped'),
   row('readAheadBytesMax', 'bytes, all sessions', 'of the log no more is read than windows take'),
   row('outboxBytesHigh', 'bytes a connection', 'publishers to it alone are not read from'),
   row('outboxBytesMax', 'bytes a connection', 'QoS 0 is dropped and counted'),

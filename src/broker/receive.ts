@@ -10,6 +10,7 @@ import { PUBCOMP, PUBREL } from './acks.ts';
 import { type Connection, ConnectionState } from './connection.ts';
 import { receiveAuth, receiveConnect } from './handshake.ts';
 import { InflightState } from './inflight.ts';
+import { settleLease } from './leases.ts';
 import type { Piece } from './publication.ts';
 import { receivePublish } from './publish.ts';
 import { forgetApart } from './retained-inflight.ts';
@@ -190,14 +191,6 @@ function finish(connection: Connection, session: Session, id: number): void {
   if (session.retainedInflight !== undefined) forgetApart(session, id);
   settleLease(session, id);
   if (session.durable) connection.broker.markDirty(session);
-}
-
-function settleLease(session: Session, id: number): void {
-  const lease = session.leases?.get(id);
-  if (lease === undefined) return;
-  session.leases!.delete(id);
-  session.leaseBytes -= lease.message?.bytes ?? 0;
-  lease.group.settled(lease.position);
 }
 
 function wrongKind(connection: Connection, name: string): void {

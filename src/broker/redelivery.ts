@@ -11,6 +11,7 @@ import type { Connection } from './connection.ts';
 import { fits, send } from './delivery.ts';
 import { InflightState } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
+import { passOn, settleLease } from './leases.ts';
 import { receiverOf } from './mailbox.ts';
 import { forgetApart } from './retained-inflight.ts';
 import type { Session } from './session.ts';
@@ -78,6 +79,7 @@ function again(session: Session, connection: Connection, item: StoredDelivery, f
     return;
   }
   if (!mayHave(session, connection, found.topic)) {
+    passOn(session, item.id);
     settle(session, item);
     return;
   }
@@ -102,6 +104,7 @@ function mayHave(session: Session, { caller }: Connection, topic: string): boole
 }
 
 function settle(session: Session, item: StoredDelivery): void {
+  settleLease(session, item.id);
   session.inflight.advance(item.id, InflightState.free);
   forgetApart(session, item.id);
 }

@@ -9,18 +9,10 @@
  */
 import type { Version } from '#ports';
 import type { Qos } from '#wire';
-import {
-  deliverQos0,
-  deliverTransient,
-  effectiveQos,
-  fits,
-  sendWithId,
-  takeId,
-} from './delivery.ts';
+import { deliverQos0, deliverTransient, effectiveQos, handOverApart } from './delivery.ts';
 import type { KeptMessage } from './kept-message.ts';
 import type { RetainedPiece, RetainedRow } from './retained.ts';
 import { RetainedFilters, type RetainedRange } from './retained-filters.ts';
-import { keepApart } from './retained-inflight.ts';
 import type { RetainedReader } from './retained-reads.ts';
 import type { Session } from './session.ts';
 import type { Subscription } from './subscription.ts';
@@ -251,28 +243,8 @@ export class RetainedReplay implements RetainedReader {
     // RETAIN is set on what a subscribe brings about [MQTT-3.3.1-8].
     if (qos === 0) deliverQos0(delivery, publication, true);
     else if (!this.#session.durable) deliverTransient(delivery, publication, qos, true, undefined);
-    else this.#sendDurable(delivery, message, qos);
+    else handOverApart(delivery, message, qos, true, undefined);
     broker.markDirty(this.#session);
-  }
-
-  /** Not in the log: kept apart, should the client reconnect before it answers. */
-  #sendDurable(delivery: Subscription['delivery'], message: KeptMessage, qos: Qos): void {
-    const session = this.#session;
-    const connection = session.connection!;
-    const publication = session.space.broker.replayed;
-    if (!fits(connection, delivery, publication, true)) return;
-    const { broker } = session.space;
-    const waits = qos === 2 || session.sendsBehindCommit;
-    if (waits) {
-      const packetId = takeId(delivery, qos, true, 0);
-      session.unsent ??= [];
-      const item = { packetId, message, delivery, qos, retain: true };
-      session.unsent.push({ ...item, group: undefined, position: 0 });
-    } else {
-      sendWithId(delivery, publication, qos, true, 0);
-    }
-    keepApart(session, session.inflight.lastId, message);
-    if (waits) broker.markUrgent(session);
   }
 
   #finish(): void {

@@ -9,8 +9,8 @@ import type { Position, Settled } from '#ports';
 import type { Broker } from './broker.ts';
 import type { Connection } from './connection.ts';
 import { Departures } from './departures.ts';
-import { InflightState } from './inflight.ts';
 import { groupKey, type InstanceSpace } from './instance-space.ts';
+import { claimLeases, dropLeases, type Lease, returnLeases } from './leases.ts';
 import { isMailbox, mailboxText, mayHaveMailbox } from './mailbox.ts';
 import { replayRetained } from './retained-replay.ts';
 import { Session } from './session.ts';
@@ -100,6 +100,7 @@ export class SessionDirectory {
       wills.resumed(key);
       this.#broker.metrics.sessionsResumed++;
     }
+    claimLeases(session);
     if (hasMailbox(session)) openMailbox(session, mail);
     session.connection = connection;
     replayRetained(session);
@@ -149,9 +150,8 @@ export class SessionDirectory {
     session.replay?.end();
     session.space.online.delete(session.clientId);
     cursors.forget(session);
-    cursors.withdraw(session);
     const stays = session.expirySeconds > 0;
-    this.#returnLeases(session, stays);
+    returnLeases(session, stays);
     if (!stays) {
       session.space.endSession(session);
       if (session.durable) this.#departures.end(session);
@@ -166,28 +166,6 @@ export class SessionDirectory {
     this.#departures.leave(session, nowMs); // before going offline: what is live is caught up
     session.space.goOffline(session);
     wills.connectionClosed(connection, session.expirySeconds);
-  }
-
-  /** QoS 1 given by a group goes back to it; QoS 2 stays with a session that stays. */
-  #returnLeases(session: Session, stays: boolean): void {
-    for (const [id, lease] of session.leases ?? []) {
-      const qos2 = session.inflight.state(id) !== InflightState.awaitsPuback;
-      if (qos2) {
-        if (!stays) lease.group.settled(lease.position); // [MQTT-4.8.2-5]
-        continue;
-      }
-      session.inflight.advance(id, InflightState.free);
-      lease.group.giveBack(lease);
-    }
-    session.leases = undefined;
-    session.leaseBytes = 0;
-    const queue = session.pending ?? [];
-    for (let i = session.pendingHead; i < queue.length; i++) {
-      const { group, message } = queue[i]!;
-      group?.giveBack({ group, position: 0, message });
-    }
-    session.pending = undefined;
-    session.pendingHead = 0;
   }
 
   /** Up to where the client has its P2P messages; `undefined`: it has no mailbox. */
@@ -289,13 +267,27 @@ export class SessionDirectory {
     for (const space of this.#broker.spaces.values()) {
       for (const group of space.groups.values()) {
         const found = await sessions.readGroup(group);
-        // Its row was refused, or the process was killed before it was written.
-        if (found === undefined) group.restore(begun.of(group) ?? space.log.end(), []);
-        else group.restore(found.next, found.outstanding);
+        // Without: it was refused, or the process was killed before it was written.
+        group.restore(found ?? { next: begun.of(group) ?? space.log.end(), outstanding: [] });
+      }
+      for (const [key, leases] of space.absent) {
+        await this.#settleHandOvers(key, [...leases.values()]);
       }
     }
     this.#sweptMs = bucketOf(nowMs);
     this.#broker.clock.every(SWEEP_PERIOD_MS, () => void this.#sweep());
+  }
+
+  /** Whose is what a group was about to give at QoS 2: the session's if its row says so. */
+  async #settleHandOvers(key: string, leases: readonly Lease[]): Promise<void> {
+    if (leases.every(({ qos }) => qos === 1)) return;
+    const cursor = await this.#broker.sessions.readCursor(key);
+    const places = new Map(cursor?.deliveries.map(({ id, position }) => [id, position]));
+    for (const lease of leases) {
+      if (lease.qos === 1) continue;
+      if (places.get(lease.packetId) === lease.position) lease.group.settled(lease);
+      else lease.group.giveBack(lease);
+    }
   }
 
   /** Once all claims under way are done, what clients left behind is given to the disk. */
@@ -316,6 +308,7 @@ export class SessionDirectory {
     const ids = stored.keepsIds ? await sessions.readIds(key) : NO_IDS;
     await this.#settled((settled) => sessions.remove(key, stored.pages ?? 0, ids, settled));
     this.#departures.forget(key);
+    dropLeases(space, key);
     space.uncountOffline(stored.subscriptions); // only now: a refused removal is tried again
     await wills.sessionEnded(key);
   }

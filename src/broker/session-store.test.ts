@@ -6,6 +6,7 @@ import { openMemoryEngine } from '#adapters/memory';
 import { type Fault, systemClock } from '#base';
 import { Inflight } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
+import type { Lease } from './leases.ts';
 import { Session } from './session.ts';
 import {
   EXPIRY_BUCKET_MS,
@@ -40,6 +41,7 @@ const anyDelivery = fc.record({
   state: fc.constantFrom(1 as const, 2 as const, 3 as const),
   position: fc.maxSafeNat(),
   retain: fc.boolean(),
+  leased: fc.boolean(),
   identifiers: fc.oneof(
     fc.constant(new Uint8Array(0)),
     fc.uint8Array({ minLength: 1, maxLength: 12 }),
@@ -78,10 +80,13 @@ test('property: a cursor comes back with its position, its walk, its deliveries 
         session.next = next;
         session.inflight.lastId = lastId;
         session.walk = walk;
-        const expected = deliveries.map(({ state, position, retain, identifiers, topic }) => {
+        const expected = deliveries.map((delivery) => {
+          const { state, position, retain, identifiers, topic } = delivery;
           const id = session.inflight.take(state, position, retain, identifiers);
           if (topic !== undefined) (session.retainedInflight ??= new Map()).set(id, topic);
-          return { id, state, position, retain, identifiers, topic };
+          if (delivery.leased) (session.leases ??= new Map()).set(id, {} as Lease);
+          const leased = delivery.leased && position > 0; // else the log has no part in it
+          return { id, state, position, retain, identifiers, topic, leased };
         });
 
         await durable((settled) => store.writeCursor(session, settled));
@@ -114,7 +119,7 @@ test('a cursor written before RETAIN and identifiers were kept has neither', asy
 
   const read = await new SessionStore(store).readCursor('default/old');
 
-  const without = { retain: false, identifiers: new Uint8Array(0) };
+  const without = { retain: false, identifiers: new Uint8Array(0), leased: false };
   assert.deepEqual(read, {
     next: 9,
     lastId: 4,

@@ -7,7 +7,7 @@
  * | `subscriptions` | session, page | the subscriptions that have no room there (JSON) |
  * | `cursors` | session | log position, walk through the retained messages, all that is in flight |
  * | `inbound` | session, packet id | a QoS 2 publish received and not released |
- * | `retained-inflight` | session, packet id | a retained message on its way to the client |
+ * | `retained-inflight` | session, packet id | a message on its way that is not in the log |
  * | `wills` | session | the will of a connection, until it is sent or cancelled (JSON) |
  * | `expiries` | bucket of time, session | when an offline session ends |
  * | `groups-<instance>` | group | log position of a durable group, and what is not acknowledged |
@@ -15,6 +15,7 @@
 import type { Position, Settled, Store, Table } from '#ports';
 import type { OpenDelivery, State } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
+import type { StoredLeases } from './leases.ts';
 import { decodeRetained, encodeRetained } from './retained.ts';
 import type { RetainedWalk } from './retained-replay.ts';
 import type { Session } from './session.ts';
@@ -42,8 +43,10 @@ export interface StoredSession {
 }
 
 export interface StoredDelivery extends OpenDelivery {
-  /** Set where the message was a retained one: it is not in the log. */
+  /** Set where the message is not in the log: it is kept apart. */
   readonly topic: string | undefined;
+  /** A group gave it, which may know better by now whose it is. */
+  readonly leased: boolean;
 }
 
 export interface StoredCursor {
@@ -53,9 +56,8 @@ export interface StoredCursor {
   readonly walk: RetainedWalk | undefined;
 }
 
-export interface StoredGroup {
+export interface StoredGroup extends StoredLeases {
   readonly next: Position;
-  readonly outstanding: readonly Position[];
 }
 
 export interface StoredIds {
@@ -253,8 +255,9 @@ export class SessionStore {
     return row === undefined ? undefined : parse<StoredGroup>(row.value);
   }
 
-  writeGroup(group: SharedGroup, settled: Settled): void {
-    this.#groups(group).write(group.key, encode(group.cursor()), settled);
+  /** As it stands with that commit. */
+  writeGroup(group: SharedGroup, commit: number, settled: Settled): void {
+    this.#groups(group).write(group.key, encode(group.stored(commit)), settled);
   }
 
   removeGroup(group: SharedGroup): void {
@@ -305,12 +308,13 @@ const DELIVERY_BYTES = 13;
 const WALK_HEAD_BYTES = 6;
 
 /**
- * Beside the state in its byte. Rows written before these bits were known have neither: what they
- * speak of is sent again with RETAIN 0 and without identifiers.
+ * Beside the state in its byte. Rows written before these bits were known have none: what they
+ * speak of is sent again with RETAIN 0 and without identifiers, whatever became of it since.
  */
 const STATE_BITS = 3;
 const RETAIN_BIT = 4;
 const IDENTIFIERS_BIT = 8;
+const LEASED_BIT = 16;
 const IDENTIFIERS_HEAD_BYTES = 4;
 
 /**
@@ -319,7 +323,7 @@ const IDENTIFIERS_HEAD_BYTES = 4;
  */
 function encodeCursor(session: Session): Buffer {
   const open = session.inflight.list();
-  const { retainedInflight } = session;
+  const { retainedInflight, leases } = session;
   const topics = open.map(({ id }) => {
     const topic = retainedInflight?.get(id);
     return topic === undefined ? NO_BYTES : Buffer.from(topic);
@@ -339,6 +343,7 @@ function encodeCursor(session: Session): Buffer {
     const identified = identifiers.length > 0;
     row.writeUInt16BE(id, at);
     row[at + 2] = state | (retain ? RETAIN_BIT : 0) | (identified ? IDENTIFIERS_BIT : 0);
+    if (position > 0 && leases?.has(id) === true) row[at + 2]! |= LEASED_BIT;
     row.writeDoubleBE(position, at + 3);
     row.writeUInt16BE(topic.length, at + 11);
     at += DELIVERY_BYTES;
@@ -401,6 +406,7 @@ function decodeCursor(value: Uint8Array): StoredCursor {
       retain: (bits & RETAIN_BIT) !== 0,
       identifiers,
       topic: topicSize === 0 ? undefined : topic,
+      leased: (bits & LEASED_BIT) !== 0,
     });
     at += DELIVERY_BYTES;
   }

@@ -12,6 +12,7 @@ import type { DurableAnswer } from './durable-answers.ts';
 import { Inflight } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import type { KeptMessage } from './kept-message.ts';
+import type { Lease } from './leases.ts';
 import { mailboxText } from './mailbox.ts';
 import { pump } from './pump.ts';
 import type { RetainedReplay, RetainedWalk } from './retained-replay.ts';
@@ -29,24 +30,13 @@ export interface PendingDelivery {
   readonly group: SharedGroup | undefined;
 }
 
-/** A delivery that belongs to a shared group until the client has acknowledged it. */
-export interface Lease {
-  readonly group: SharedGroup;
-  /** 0: the message is not in the log. */
-  readonly position: Position;
-  readonly message: KeptMessage | undefined;
-}
-
-/** A delivery to a durable session that is sent once a packet id is on disk: QoS 2, and what follows it. */
+/** A delivery that is sent once it is on disk whose it is: QoS 2, and what follows it. */
 export interface UnsentDelivery {
   readonly packetId: number;
   readonly message: KeptMessage;
   readonly delivery: Delivery;
   readonly qos: Qos;
   readonly retain: boolean;
-  /** The group that gave it, and its place in the log; 0: it has none. */
-  readonly group: SharedGroup | undefined;
-  readonly position: Position;
 }
 
 const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map();
@@ -71,8 +61,9 @@ export class Session {
   inbound: Set<number> | undefined = undefined;
   /** Those of them that this connection has not sent: they are not of its Receive Maximum. */
   inboundBefore: Set<number> | undefined = undefined;
+  /** What it was given by shared groups, by packet id. */
   leases: Map<number, Lease> | undefined = undefined;
-  /** Topics of retained messages in flight to a durable session: they are not in the log. */
+  /** Topics of messages in flight to a durable session that are not in the log. */
   retainedInflight: Map<number, string> | undefined = undefined;
   /** Those of them whose rows are not on disk yet. */
   retainedUnkept: Map<number, KeptMessage> | undefined = undefined;

@@ -2,21 +2,27 @@
  * A shared subscription: `$share/name/filter`. Each message goes to one member.
  *
  * What must survive is read from the log by one cursor of the group's own; members hold leases
- * on what they were given. A QoS 1 lease comes back when its member goes and is given to another;
- * QoS 2 stays with its member [MQTT-4.8.2-4] [MQTT-4.8.2-5]. A group whose last durable member
- * has gone while others are online goes on with the log until they have what it owes.
+ * on what they were given (`leases.ts`). A QoS 1 lease comes back when its member's connection
+ * ends, and goes to whoever can take it first, that member included. A group whose last durable
+ * member has gone while others are online goes on with the log until they have what it owes.
  */
 import { FilterSet, type LogEntry, type Position } from '#ports';
 import type { Qos } from '#wire';
-import { deliverQos0, deliverTransient, effectiveQos, handOver } from './delivery.ts';
+import {
+  deliverQos0,
+  deliverTransient,
+  effectiveQos,
+  handOver,
+  handOverApart,
+} from './delivery.ts';
 import type { InstanceSpace } from './instance-space.ts';
-import type { KeptMessage } from './kept-message.ts';
+import { KeptMessage } from './kept-message.ts';
+import { GroupLeases, Lease } from './leases.ts';
 import type { Publication } from './publication.ts';
-import type { Lease, Session } from './session.ts';
+import type { Session } from './session.ts';
+import type { StoredGroup } from './session-store.ts';
 import type { Subscription } from './subscription.ts';
 
-/** Leases that came back while nobody could take them. */
-const RETURNED_COUNT_MAX = 4096;
 /** From this many messages a turn on, a member gets several in a row, so they leave as one piece. */
 const BURST_MIN = 256;
 const BURST_ROW = 16;
@@ -33,15 +39,12 @@ export class SharedGroup {
   readonly members: Subscription[] = [];
   live = true;
   next: Position = 0;
-  dirty = false;
   behind = false;
+  readonly leases: GroupLeases = new GroupLeases();
   /** Members of durable sessions, online and offline, that subscribed at QoS 1 or 2. */
   #durableCount = 0;
   /** It has none left, and still owes what was taken while it had. */
   #owes = false;
-  /** Positions given to a member and not acknowledged; durable groups only. */
-  readonly #outstanding = new Set<Position>();
-  #returned: Lease[] = [];
   #turn = 0;
   #burst = 0;
   #index = 0;
@@ -81,9 +84,7 @@ export class SharedGroup {
 
   /** All is given that was taken for durable members: the others get what comes as it comes. */
   #payOff(): void {
-    if (!this.#owes || !this.live || this.#outstanding.size > 0 || this.#returned.length > 0) {
-      return;
-    }
+    if (!this.#owes || !this.live || !this.leases.empty) return;
     const { space } = this;
     if (space.dispatched < space.log.issued()) return; // what was issued may be for it
     this.#owes = false;
@@ -159,43 +160,53 @@ export class SharedGroup {
     this.markBehind();
   }
 
-  /** The member acknowledged, or the message was settled otherwise. */
-  settled(position: Position): void {
+  /** A member was given a message under that packet id. */
+  // oxlint-disable-next-line max-params
+  lend(
+    session: Session,
+    packetId: number,
+    qos: Qos,
+    position: Position,
+    message: KeptMessage | undefined,
+  ): void {
+    const holder = session.durable ? session.key : '';
+    const lease = new Lease(this, position, message, qos, holder, packetId);
+    (session.leases ??= new Map()).set(packetId, lease);
+    session.leaseBytes += message?.bytes ?? 0;
     if (position === 0) return;
-    this.#outstanding.delete(position);
+    this.leases.open(lease);
+    if (qos === 2) this.space.broker.writeGroup(this); // in one commit with the member's row
+  }
+
+  /** The member acknowledged, or its session remembers the message. */
+  settled(lease: Lease): void {
+    if (!this.leases.end(lease)) return;
     this.space.broker.markGroupDirty(this);
     this.#payOff();
   }
 
-  /** From here on the member's own session remembers the message. */
-  ownedByMember(position: Position): void {
-    this.settled(position);
-    this.space.broker.writeGroup(this);
-  }
-
-  /** The member's session could not remember it, and it was not sent. */
-  takeBack(position: Position): void {
-    this.#outstanding.add(position);
-    this.giveBack({ group: this, position, message: undefined });
-    this.space.broker.writeGroup(this);
-  }
-
-  /** A lease came back: its member has gone before acknowledging. */
+  /** A lease came back: the message may be given to another. */
   giveBack(lease: Lease): void {
     if (this.empty) return;
-    if (this.#returned.length >= RETURNED_COUNT_MAX && lease.position === 0) {
-      this.space.broker.metrics.droppedNoMember++;
+    const { limits, metrics } = this.space.broker;
+    const { leases } = this;
+    const full =
+      leases.returnedCount >= limits.returnedCountMax ||
+      leases.returnedBytes >= limits.returnedBytesMax;
+    if (full && lease.position === 0) {
+      metrics.droppedNoMember++;
       return;
     }
-    this.#returned.push(lease);
-    this.markBehind();
+    leases.giveBack(lease);
+    if (this.behind) this.space.broker.pumpLater(this);
+    else this.markBehind();
   }
 
   /** Redelivers what came back, then reads on where the group had fallen behind. */
   pump(): void {
     if (this.#reading || !this.behind) return;
     if (this.#ready() === undefined) return;
-    if (this.#returned.length > 0) this.#attempt(this.#redeliver());
+    if (this.leases.returnedCount > 0) this.#attempt(this.#redeliver());
     else if (!this.live && this.durable) this.#attempt(this.#read());
     else this.behind = false;
   }
@@ -218,19 +229,16 @@ export class SharedGroup {
     this.space.broker.pumpLater(this);
   }
 
-  /** What the store keeps: the cursor, and what was given out and may be lost with a crash. */
-  cursor(): { readonly next: Position; readonly outstanding: readonly Position[] } {
+  /** What the store keeps: the cursor, and whose is what was given out, as that commit says it. */
+  stored(commit: number): StoredGroup {
     const next = this.live ? Math.max(this.space.dispatched, this.next) : this.next;
-    return { next, outstanding: [...this.#outstanding] };
+    return { next, ...this.leases.stored(commit) };
   }
 
-  restore(next: Position, outstanding: readonly Position[]): void {
-    this.next = next;
+  restore(stored: StoredGroup): void {
+    this.next = stored.next;
     this.live = false;
-    for (const position of outstanding) {
-      this.#outstanding.add(position);
-      this.#returned.push({ group: this, position, message: undefined });
-    }
+    this.leases.restore(this, stored);
     this.behind = true;
   }
 
@@ -241,7 +249,6 @@ export class SharedGroup {
       deliverQos0(delivery, publication, delivery.retainAsPublished && publication.retain);
       return;
     }
-    this.#outstanding.add(position);
     handOver(delivery, publication, qos, position, this);
     this.space.broker.markGroupDirty(this);
   }
@@ -274,29 +281,27 @@ export class SharedGroup {
   }
 
   async #redeliver(): Promise<void> {
-    this.#reading = true;
-    const leases = this.#returned.splice(0, REDELIVER_COUNT_MAX);
-    const positions = leases.map((lease) => lease.position).filter((at) => at > 0);
+    const { leases } = this;
+    const returned = leases.returned(REDELIVER_COUNT_MAX);
+    const positions = returned.map((lease) => lease.position).filter((at) => at > 0);
     let entries: readonly (LogEntry | undefined)[];
+    this.#reading = true;
     try {
       entries = positions.length === 0 ? [] : await this.space.log.get(positions);
-    } catch (error) {
-      this.#returned.unshift(...leases);
-      throw error;
     } finally {
       this.#reading = false;
     }
     let index = 0;
-    for (const lease of leases) {
+    for (const lease of returned) {
       const message = lease.position === 0 ? lease.message : entries[index++];
-      if (message === undefined) {
-        this.settled(lease.position); // retention took it
-        continue;
-      }
+      if (!leases.isReturned(lease)) continue; // its member is back and goes on with it
       const member = this.#ready();
-      if (member === undefined) this.#returned.push(lease);
-      else this.#giveLoaded(member, message, lease.position);
+      if (member === undefined) break;
+      leases.end(lease);
+      if (message === undefined) continue; // retention took it
+      this.#giveLoaded(member, message, lease.position);
     }
+    this.space.broker.markGroupDirty(this);
     this.space.broker.turn.schedule();
     this.#pumpOn();
   }
@@ -306,19 +311,20 @@ export class SharedGroup {
     const nowMs = broker.clock.nowMs();
     if (message.expiresMs > 0 && message.expiresMs <= nowMs) {
       broker.metrics.messagesExpired++;
-      this.settled(position);
       return;
     }
     broker.replayed.load(message, Buffer.from(message.topic), nowMs);
-    if (position > 0) {
-      this.#give(member, broker.replayed, position);
-      return;
-    }
-    const { delivery } = member;
-    const qos = effectiveQos(broker.replayed.qos, delivery.qos);
-    const retain = delivery.retainAsPublished && broker.replayed.retain;
-    if (qos === 0) deliverQos0(delivery, broker.replayed, retain);
-    else deliverTransient(delivery, broker.replayed, qos, retain, this);
+    if (message instanceof KeptMessage) this.#giveUnlogged(member, message);
+    else this.#give(member, broker.replayed, position);
+  }
+
+  #giveUnlogged({ delivery }: Subscription, message: KeptMessage): void {
+    const { replayed } = this.space.broker;
+    const qos = effectiveQos(message.qos, delivery.qos);
+    const retain = delivery.retainAsPublished && message.retain;
+    if (qos === 0) deliverQos0(delivery, replayed, retain);
+    else if (delivery.session.durable) handOverApart(delivery, message, qos, retain, this);
+    else deliverTransient(delivery, replayed, qos, retain, this);
   }
 
   async #read(): Promise<void> {
@@ -351,7 +357,7 @@ export class SharedGroup {
   }
 
   #pumpOn(): void {
-    if (this.#returned.length > 0 || !this.live) {
+    if (this.leases.returnedCount > 0 || !this.live) {
       this.space.broker.pumpLater(this);
       return;
     }

@@ -10,6 +10,7 @@ import {
 } from '#wire';
 import type { Connection } from './connection.ts';
 import { levelCount } from './instance-space.ts';
+import { keepOwn } from './leases.ts';
 import { pump } from './pump.ts';
 import { oweRetained, replayRetained } from './retained-replay.ts';
 import type { Session } from './session.ts';
@@ -174,6 +175,7 @@ function answerDurably(connection: Connection, answer: Buffer, next: () => void)
   const session = connection.session!;
   const { broker } = connection;
   if (session.durable) {
+    keepOwn(session);
     broker.answers.add(session, { packet: answer, next });
     return;
   }

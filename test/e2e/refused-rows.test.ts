@@ -11,7 +11,7 @@ import { openRefusingScene, type RefusingScene } from '../harness/refusing-scene
 import { until } from '../harness/until.ts';
 import type { V5Client } from '../harness/v5-client.ts';
 
-test('a QoS 2 message that a group gave away is the group’s again', async (t) => {
+test('a QoS 2 message that a group gave away is sent once the disk takes it', async (t) => {
   const { connect, refuseAfter, healed, settled } = await openRefusingScene(t);
   const member = await connect('member');
   await member.subscribe('$share/g/t', 2);
@@ -156,6 +156,33 @@ test('how far a client is, is written once the disk takes it', async (t) => {
     async () => (await version()) > before,
     () => 'it is written',
   );
+});
+
+test('a QoS 2 message that a group gave away stays with its member, whose line breaks meanwhile', async (t) => {
+  const { connect, holdAfter, healed, settled } = await openRefusingScene(t);
+  const member = await connect('member');
+  await member.subscribe('$share/g/t', 2);
+  const publisher = await connect('publisher');
+  await settled();
+  holdAfter(1); // the message itself; of what follows it nobody hears, and then that it failed
+  publisher.sendPublish('t', 'precious', { qos: 2, packetId: 1 });
+  await publisher.next('pubrec');
+  await until(
+    () => lyingDisk.pending > 0 && lyingDisk.holding,
+    () => 'the hand-over is under way',
+  );
+  const other = await connect('other', { properties: {} });
+  await other.subscribe('$share/g/t', 2);
+  member.drop();
+  await member.hungUp();
+  lyingDisk.release();
+  await healed();
+
+  const back = await connect('member', { cleanStart: false });
+  await other.idle();
+  assert.equal((await back.receive()).payload, 'precious');
+  await other.idle();
+  await back.idle();
 });
 
 /** When the session of `client` went offline, by its row; 0: its row says that it is online. */
