@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { systemClock, systemRandom } from '#base';
-import { CommandError, type CommandIo, EXIT } from '#cli';
+import { CommandError, type CommandIo, EXIT, orStopped } from '#cli';
 import { nearest, UsageError } from '#config';
 
 /** A bug of ours, as sysexits(3) numbers it: an internal software error. */
@@ -59,7 +59,7 @@ const COMMANDS: Readonly<Record<string, readonly [text: string, run: Command]>> 
     'Measure a broker.',
     async (argv, io) => {
       const { runBench } = await import('./cli/bench.ts');
-      return runBench([...argv], io);
+      return orStopped(runBench([...argv], io), io);
     },
   ],
 };

@@ -1,11 +1,13 @@
 /** `ternmq pub` and `ternmq sub` against a real broker, over every kind of door. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { startBroker } from '../harness/broker-process.ts';
 import { createAuthority } from '../harness/certificates.ts';
-import { runProgram, startProgram } from '../harness/program.ts';
+import { type Program, runProgram, startProgram } from '../harness/program.ts';
 import { needs } from '../harness/tool.ts';
 
 test(
@@ -151,6 +153,57 @@ test('SIGINT ends a subscription with 0', async (t) => {
 
   assert.equal(await sub.ended, 0);
 });
+
+test('SIGINT ends a publisher that waits for a line, with 0', async (t) => {
+  const broker = await startBroker(t, { memory: true });
+  const pub = await publisherThatWaits(broker.url);
+
+  pub.child.kill('SIGINT');
+
+  assert.equal(await pub.ended, 0, pub.stderr());
+  assert.equal(pub.stdout(), '{"published":1,"topic":"lines","qos":1}\n');
+});
+
+test('a publisher that waits for a line ends when the broker does', async (t) => {
+  const broker = await startBroker(t, { memory: true });
+  const pub = await publisherThatWaits(broker.url);
+
+  await broker.kill();
+
+  assert.equal(await pub.ended, 1);
+  assert.match(pub.stderr(), /^ternmq: the (broker closed the connection|connection failed)/);
+});
+
+for (const words of [
+  ['sub', '-t', 'a'],
+  ['pub', '-t', 'a', '-m', 'x'],
+]) {
+  test(`SIGINT ends ${words[0]} where no broker answers`, async (t) => {
+    const mute = createServer();
+    t.after(() => mute.close());
+    await once(mute.listen(0, '127.0.0.1'), 'listening');
+    const { port } = mute.address() as AddressInfo;
+    const program = startProgram([...words, '--url', `mqtt://127.0.0.1:${port}`]);
+    const [peer] = (await once(mute, 'connection')) as [Socket];
+    t.after(() => peer.destroy());
+    await once(peer, 'data');
+
+    program.child.kill('SIGINT');
+
+    assert.equal(await program.ended, 1);
+    assert.equal(program.stderr(), 'ternmq: stopped before it was done\n');
+  });
+}
+
+/** It has published one line, and its input goes on. */
+async function publisherThatWaits(url: string): Promise<Program> {
+  const sub = startProgram(['sub', '-t', 'lines', '--count', '1', '--url', url]);
+  await sub.until(({ stderr }) => stderr().includes('subscribed'));
+  const words = ['pub', '-t', 'lines', '--stdin-lines', '--json', '--url', url];
+  const pub = startProgram(words, { input: 'one\n', inputOpen: true });
+  assert.equal(await sub.ended, 0);
+  return pub;
+}
 
 test('a reader that goes away ends a subscription quietly', async (t) => {
   const broker = await startBroker(t, { memory: true });
