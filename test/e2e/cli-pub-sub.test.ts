@@ -33,6 +33,30 @@ test(
   },
 );
 
+test(
+  'a key that is of another certificate, or none, is named in one line',
+  needs('openssl'),
+  async (t) => {
+    const authority = createAuthority(t);
+    const { certificateFile } = authority.issue('one');
+    const other = authority.issue('other').keyFile;
+    const pub = ['pub', '-t', 'a', '-m', 'x', '--cert', certificateFile];
+    for (const scheme of ['mqtts', 'wss']) {
+      const at = ['--url', `${scheme}://127.0.0.1:1`];
+
+      const mismatch = await runProgram([...pub, ...at, '--key', other]);
+      const none = await runProgram([...pub, ...at, '--key', certificateFile]);
+
+      assert.deepEqual([mismatch.code, none.code], [1, 1], mismatch.stderr);
+      assert.match(
+        mismatch.stderr,
+        /^ternmq: cannot connect to .*--key is not the key of --cert\n$/,
+      );
+      assert.match(none.stderr, /^ternmq: cannot connect to .*\n$/);
+    }
+  },
+);
+
 test('every version speaks to every other at every quality of service', async (t) => {
   const broker = await startBroker(t, { memory: true });
   const at = ['--url', broker.url];
