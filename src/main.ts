@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { systemClock, systemRandom } from '#base';
-import { CommandError, type CommandIo, EXIT } from '#cli';
+import { CommandError, type CommandIo, EXIT, orStopped } from '#cli';
 import { nearest, UsageError } from '#config';
 
 /** A bug of ours, as sysexits(3) numbers it: an internal software error. */
@@ -59,15 +59,16 @@ const COMMANDS: Readonly<Record<string, readonly [text: string, run: Command]>> 
     'Measure a broker.',
     async (argv, io) => {
       const { runBench } = await import('./cli/bench.ts');
-      return runBench([...argv], io);
+      return orStopped(runBench([...argv], io), io);
     },
   ],
 };
 
 function help(io: CommandIo): string {
   const { bold } = io.paint;
+  const { version } = readPackage();
   const commands = Object.entries(COMMANDS).map(([name, [text]]) => `  ${name.padEnd(7)}${text}\n`);
-  return `${bold('TernMQ')} ${version()}: an MQTT broker; an acknowledged message is on disk.
+  return `${bold('TernMQ')} ${version}: an MQTT broker; an acknowledged message is on disk.
 
 ${bold('Usage:')} ternmq COMMAND [OPTIONS]
 
@@ -79,9 +80,22 @@ Exit codes: 0 done, 1 failed, 2 asked for in a way that cannot be.
 `;
 }
 
-function version(): string {
-  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
+interface Package {
+  readonly version: string;
+  readonly engines: { readonly node: string };
+}
+
+function readPackage(): Package {
+  return JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+}
+
+/** npm only warns of it, and what fails then looks like a bug of ours. */
+function refuseOldNode(): void {
+  const least = readPackage().engines.node.replace('>=', '');
+  const order = process.versions.node.localeCompare(least, 'en', { numeric: true });
+  if (order >= 0) return;
+  const { node } = process.versions;
+  throw new CommandError(`Node ${least} or newer is needed; this is ${node}: ${process.execPath}`);
 }
 
 async function dispatch(argv: readonly string[], io: CommandIo): Promise<number> {
@@ -97,7 +111,7 @@ async function dispatch(argv: readonly string[], io: CommandIo): Promise<number>
     return EXIT.ok;
   }
   if (name === '--version' || name === '-V' || name === 'version') {
-    io.write(`${version()}\n`);
+    io.write(`${readPackage().version}\n`);
     return EXIT.ok;
   }
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
@@ -174,6 +188,7 @@ async function main(argv: readonly string[]): Promise<void> {
   const io = createIo(stopOnSignals());
   let code: number;
   try {
+    refuseOldNode();
     code = await dispatch(argv, io);
   } catch (error) {
     if (error instanceof UsageError) {

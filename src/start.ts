@@ -176,23 +176,31 @@ async function takeUp(
     for (const problem of error.problems) log.error('not reloaded', { why: problem });
     return current;
   }
-  const { taken, left } = compare(current.values, next.values);
-  log.setLevel(next.values.logLevel);
-  await house.reload(next.values);
+  const { values, taken, left } = merge(current.values, next.values);
+  log.setLevel(values.logLevel);
+  await house.reload(values);
   log.info('reloaded', { why, taken: taken.join(' ') || 'nothing new' });
   if (left.length > 0) log.warn('these need a restart', { settings: left.join(' ') });
-  return next;
+  return { values, origins: next.origins };
 }
 
-/** The settings that differ: those a running broker takes up, and those it does not. */
-function compare(before: Settings, after: Settings): { taken: string[]; left: string[] } {
+/** What holds from now on, and the settings that differ: those that were taken up, and not. */
+function merge(
+  running: Settings,
+  wanted: Settings,
+): { readonly values: Settings; readonly taken: string[]; readonly left: string[] } {
+  const values: Record<string, unknown> = { ...wanted };
   const taken: string[] = [];
   const left: string[] = [];
   for (const { key, name, option } of listOptions(SETTINGS)) {
-    if (JSON.stringify(before[key]) === JSON.stringify(after[key])) continue;
-    (option.reload === true ? taken : left).push(name);
+    if (JSON.stringify(running[key]) === JSON.stringify(wanted[key])) continue;
+    if (option.reload === true) taken.push(name);
+    else {
+      left.push(name);
+      values[key] = running[key];
+    }
   }
-  return { taken, left };
+  return { values: values as unknown as Settings, taken, left };
 }
 
 interface SwitchableLog extends Log {

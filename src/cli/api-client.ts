@@ -117,6 +117,7 @@ const UNTRUSTED =
 
 function explain(shown: string, error: Error): Error {
   if (error instanceof CommandError) return error;
+  if (error.name === 'AbortError') return new CommandError('interrupted', { cause: error });
   const code = (error as NodeJS.ErrnoException).code ?? error.message;
   const hint = UNTRUSTED.test(code) ? ': its certificate is not trusted here; see --ca' : '';
   return new CommandError(`cannot reach ${shown}: ${code}${hint}`, { cause: error });

@@ -20,9 +20,15 @@ export function openByteStream(
   tls: TlsChoice,
   subprotocol: string,
 ): Promise<Duplex> {
-  const { stream, opened } = createStream(url, tls, subprotocol);
   return new Promise((resolve, reject) => {
     const fail = (error: Error): void => reject(explain(url, error));
+    let made: ReturnType<typeof createStream>;
+    try {
+      made = createStream(url, tls, subprotocol);
+    } catch (error) {
+      return fail(error as Error); // a certificate or key that is none
+    }
+    const { stream, opened } = made;
     stream.once('error', fail);
     opened(() => {
       stream.off('error', fail);
@@ -83,6 +89,7 @@ const REASONS: ReadonlyMap<string, string> = new Map([
   ['SELF_SIGNED_CERT_IN_CHAIN', 'its certificate is not from a known authority; use --ca'],
   ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'its certificate is not from a known authority; use --ca'],
   ['CERT_HAS_EXPIRED', 'its certificate has expired'],
+  ['ERR_OSSL_X509_KEY_VALUES_MISMATCH', '--key is not the key of --cert'],
   ['ERR_TLS_CERT_ALTNAME_INVALID', 'its certificate is for another host name'],
 ]);
 

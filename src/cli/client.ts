@@ -125,14 +125,19 @@ export class Client {
   /** Says goodbye and waits, within a bound, until the broker has everything. */
   async close(): Promise<void> {
     if (this.#leaving || this.#error !== undefined) return;
-    while (this.#open.size > 0 && this.#error === undefined) await this.#turn();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    let late = false;
+    const stop = this.#clock.after(CLOSE_MS, () => {
+      late = true;
+      resolve();
+      this.#wake();
+    });
+    while (this.#open.size > 0 && this.#error === undefined && !late) await this.#turn();
     this.#leaving = true;
     this.#stopPings();
-    const { promise, resolve } = Promise.withResolvers<void>();
     this.#stream.once('close', () => resolve());
     this.#stream.end(encodeDisconnect({ reasonCode: Reason.success }, Number.POSITIVE_INFINITY));
-    const stop = this.#clock.after(CLOSE_MS, () => resolve());
-    await promise;
+    if (!this.#stream.closed) await promise;
     stop();
     this.#stream.destroy();
   }

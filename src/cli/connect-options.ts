@@ -19,7 +19,7 @@ import {
 import { CONNECT_PROPERTY_DEFAULTS, type ConnectPacket, type ProtocolVersion } from '#wire';
 import { openByteStream } from './byte-stream.ts';
 import { Client, type ClientOptions } from './client.ts';
-import type { CommandIo } from './io.ts';
+import { type CommandIo, orStopped } from './io.ts';
 
 export interface ConnectOptions {
   readonly url: ServerUrl;
@@ -144,11 +144,12 @@ export async function openClient(
   const protocolVersion = Number(options.protocol) as ProtocolVersion;
   const subprotocol = protocolVersion === 3 ? 'mqttv3.1' : 'mqtt';
   const connect = connectPacket(options, protocolVersion, io);
-  const stream = await openByteStream(options.url, options, subprotocol);
+  const stream = await orStopped(openByteStream(options.url, options, subprotocol), io);
   const { clock } = io;
-  return await Client.open(
+  const opening = Client.open(
     onMessage === undefined ? { stream, clock, connect } : { stream, clock, connect, onMessage },
   );
+  return await orStopped(opening, io);
 }
 
 function connectPacket(

@@ -1,2 +1,2 @@
 /** What every command has in common; the commands themselves are loaded when asked for. */
-export { CommandError, type CommandIo, EXIT } from './io.ts';
+export { CommandError, type CommandIo, EXIT, orStopped } from './io.ts';

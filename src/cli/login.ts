@@ -21,7 +21,7 @@ import {
   webUrlKind,
 } from '#config';
 import { ApiRefusal, callApi } from './api-client.ts';
-import { CommandError, type CommandIo, EXIT } from './io.ts';
+import { CommandError, type CommandIo, EXIT, readInput } from './io.ts';
 import { writeProfile } from './profile.ts';
 
 interface LoginOptions {
@@ -120,10 +120,11 @@ function terminalOf({ input }: CommandIo): ReadStream | undefined {
 
 async function readLine(io: CommandIo): Promise<string> {
   let text = '';
-  for await (const chunk of io.input) {
+  for await (const chunk of readInput(io.input, io.stop)) {
     text += Buffer.from(chunk).toString();
     if (text.includes('\n') || text.length > SECRET_CHARS_MAX) break;
   }
+  if (io.stop.aborted) throw new CommandError('interrupted');
   return text.split(/\r?\n/)[0]!;
 }
 

@@ -19,7 +19,7 @@ import {
   readCommand,
 } from './connect-options.ts';
 import type { Client } from './client.ts';
-import { CommandError, type CommandIo, EXIT } from './io.ts';
+import { CommandError, type CommandIo, EXIT, orStopped, readInput } from './io.ts';
 import { encodeNamedProperties, PROPERTY_NAMES } from './message-properties.ts';
 
 interface PubOptions extends ConnectOptions {
@@ -120,7 +120,7 @@ export async function runPub(argv: readonly string[], io: CommandIo): Promise<nu
   try {
     let count = 1;
     if (payload === undefined) count = await publishLines(client, form, io);
-    else await client.publish({ ...form, payload });
+    else await orStopped(client.publish({ ...form, payload }), io);
     await client.close();
     if (values.json) io.write(`${JSON.stringify({ published: count, topic, qos: form.qos })}\n`);
   } finally {
@@ -150,7 +150,8 @@ async function readPayload(values: PubOptions, io: CommandIo): Promise<Uint8Arra
   if (values.message !== undefined) return Buffer.from(values.message);
   if (values.file === '-') {
     const chunks: Uint8Array[] = [];
-    for await (const chunk of io.input) chunks.push(chunk);
+    for await (const chunk of readInput(io.input, io.stop)) chunks.push(chunk);
+    if (io.stop.aborted) throw new CommandError('stopped before the payload had come');
     return Buffer.concat(chunks);
   }
   try {
@@ -164,26 +165,33 @@ async function readPayload(values: PubOptions, io: CommandIo): Promise<Uint8Arra
 
 type Form = Omit<Parameters<Client['publish']>[0], 'payload'>;
 
-/** Publishes line by line, many under way at once; the first refusal ends it. */
+/** Publishes line by line, many under way at once; the first refusal ends it, at once. */
 async function publishLines(client: Client, form: Form, io: CommandIo): Promise<number> {
   const underWay = new Set<Promise<unknown>>();
   let count = 0;
   let failure: Error | undefined;
+  const failed = new AbortController();
+  const fail = (error: Error): void => {
+    failure ??= error;
+    failed.abort();
+  };
+  client.lost.catch(fail);
   const stopTelling = io.isTerminal
     ? io.clock.every(500, () => io.writeError(`\r${count.toLocaleString('en')} published `))
     : () => {};
   try {
-    for await (const line of splitLines(io)) {
-      if (failure !== undefined || io.stop.aborted) break;
+    const enough = AbortSignal.any([io.stop, failed.signal]);
+    for await (const line of splitLines(readInput(io.input, enough))) {
+      if (enough.aborted) break;
       const sent = client
         .publish({ ...form, payload: line })
         .then(() => count++)
-        .catch((error: Error) => (failure ??= error))
+        .catch(fail)
         .finally(() => underWay.delete(sent));
       underWay.add(sent);
-      if (underWay.size >= LINES_UNDER_WAY_MAX) await Promise.race(underWay);
+      if (underWay.size >= LINES_UNDER_WAY_MAX) await orStopped(Promise.race(underWay), io);
     }
-    await Promise.all(underWay);
+    if (underWay.size > 0) await orStopped(Promise.all(underWay), io);
   } finally {
     stopTelling();
     if (io.isTerminal) io.writeError(`\r${count.toLocaleString('en')} published\n`);
@@ -194,9 +202,9 @@ async function publishLines(client: Client, form: Form, io: CommandIo): Promise<
 
 const LINES_UNDER_WAY_MAX = 1_000;
 
-async function* splitLines(io: CommandIo): AsyncGenerator<Buffer> {
+async function* splitLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
   let rest = Buffer.alloc(0);
-  for await (const chunk of io.input) {
+  for await (const chunk of chunks) {
     const bytes = Buffer.concat([rest, chunk]);
     let start = 0;
     for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, start)) {

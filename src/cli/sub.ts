@@ -20,7 +20,7 @@ import {
   openClient,
   readCommand,
 } from './connect-options.ts';
-import { CommandError, type CommandIo, EXIT } from './io.ts';
+import { CommandError, type CommandIo, EXIT, orStopped } from './io.ts';
 import { describeProperties } from './message-properties.ts';
 
 interface SubOptions extends ConnectOptions {
@@ -145,7 +145,7 @@ async function subscribe(client: Client, values: SubOptions, io: CommandIo): Pro
     retainAsPublished: true,
     retainHandling: RETAIN_HANDLING[values.retained],
   }));
-  const granted = await client.subscribe(requests);
+  const granted = await orStopped(client.subscribe(requests), io);
   const refused = values.topic.flatMap((filter, index) => {
     const code = granted[index] ?? 0x80;
     return code < 0x80 ? [] : [`${filter}: ${inWords(code, undefined)}`];

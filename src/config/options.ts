@@ -165,10 +165,14 @@ function splitFlag(word: string): readonly [name: string, attached: string | und
   return equals < 0 ? [word.slice(2), undefined] : [word.slice(2, equals), word.slice(equals + 1)];
 }
 
+/** What Kubernetes and Docker tell a container of a service called `ternmq`, or `ternmq-...`. */
+const OF_A_SERVICE = /_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?)?)$/;
+
 /**
  * Reads the environment. With `strict`, a `TERNMQ_` variable that no option has is an error:
  * a mistyped limit must not be a limit that silently does not hold. `strict` lists variables of
- * other commands; those that begin with `TERNMQ_TEST_` are the tests'.
+ * other commands; those that begin with `TERNMQ_TEST_` are the tests', and a container's are
+ * nobody's wish.
  */
 export function readEnvironment<T>(
   table: OptionTable<T>,
@@ -187,7 +191,7 @@ export function readEnvironment<T>(
     if (option !== undefined) {
       const name = variable.slice('TERNMQ_'.length).toLowerCase().replaceAll('_', '-');
       texts.set(name, option.kind.repeatable ? text.split(/[\s,]+/).filter(Boolean) : [text]);
-    } else if (strict !== undefined && !strict.includes(variable)) {
+    } else if (strict?.includes(variable) === false && !OF_A_SERVICE.test(variable)) {
       const meant = nearest(variable, known.keys());
       const hint = meant === undefined ? '' : `: did you mean ${meant}?`;
       problems.push(`unknown environment variable ${variable}${hint}`);

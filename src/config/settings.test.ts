@@ -39,6 +39,21 @@ function problemsOf(action: () => unknown): readonly string[] {
   return [];
 }
 
+test('what a container is told of a service of our name is no setting', () => {
+  const environment = {
+    TERNMQ_SERVICE_HOST: '10.0.0.1',
+    TERNMQ_SERVICE_PORT_MQTT: '1883',
+    TERNMQ_PORT: 'tcp://10.0.0.1:1883',
+    TERNMQ_PORT_1883_TCP_ADDR: '10.0.0.1',
+    TERNMQ_EDGE_PORT_1883_TCP: 'tcp://10.0.0.1:1883',
+  };
+
+  assert.deepEqual(
+    problemsOf(() => resolve({ environment })),
+    [],
+  );
+});
+
 test('a flag wins over the environment, the environment over the file, the file over the default', () => {
   const given = {
     flags: ['--max-packet-size', '1MiB'],

@@ -1,7 +1,14 @@
 /** What a crash leaves of the embedded engine: kill -9 under load, and a journal torn by hand. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -76,6 +83,20 @@ test('[ML11] a broken batch with good ones behind it is said', async (t) => {
   const opened = openLmdbEngine({ directory, clock: systemClock, log: silentLog });
 
   await assert.rejects(opened, (error: Error) => {
+    assert.ok(Fault.is(error, 'storeUnavailable'));
+    return error.message.includes(path) && error.message.includes('damaged');
+  });
+});
+
+test('[ML11] a journal cut short behind the back of the store is said', async (t) => {
+  const directory = newDirectory(t);
+  const { path, offsets } = await crashedStore(directory);
+  const open = (): Promise<Engine> =>
+    openLmdbEngine({ directory, clock: systemClock, log: silentLog });
+  await (await open()).close(); // all of it is applied
+  truncateSync(path, offsets[20]!);
+
+  await assert.rejects(open(), (error: Error) => {
     assert.ok(Fault.is(error, 'storeUnavailable'));
     return error.message.includes(path) && error.message.includes('damaged');
   });

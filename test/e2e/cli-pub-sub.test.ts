@@ -1,11 +1,13 @@
 /** `ternmq pub` and `ternmq sub` against a real broker, over every kind of door. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { startBroker } from '../harness/broker-process.ts';
 import { createAuthority } from '../harness/certificates.ts';
-import { runProgram, startProgram } from '../harness/program.ts';
+import { type Program, runProgram, startProgram } from '../harness/program.ts';
 import { needs } from '../harness/tool.ts';
 
 test(
@@ -27,6 +29,30 @@ test(
       assert.equal(pub.code, 0, pub.stderr);
       const sub = ['sub', '-t', 'a', '--count', '1', '--quiet', '--url', to, ...ca];
       assert.equal((await runProgram(sub)).stdout, `${from}\n`);
+    }
+  },
+);
+
+test(
+  'a key that is of another certificate, or none, is named in one line',
+  needs('openssl'),
+  async (t) => {
+    const authority = createAuthority(t);
+    const { certificateFile } = authority.issue('one');
+    const other = authority.issue('other').keyFile;
+    const pub = ['pub', '-t', 'a', '-m', 'x', '--cert', certificateFile];
+    for (const scheme of ['mqtts', 'wss']) {
+      const at = ['--url', `${scheme}://127.0.0.1:1`];
+
+      const mismatch = await runProgram([...pub, ...at, '--key', other]);
+      const none = await runProgram([...pub, ...at, '--key', certificateFile]);
+
+      assert.deepEqual([mismatch.code, none.code], [1, 1], mismatch.stderr);
+      assert.match(
+        mismatch.stderr,
+        /^ternmq: cannot connect to .*--key is not the key of --cert\n$/,
+      );
+      assert.match(none.stderr, /^ternmq: cannot connect to .*\n$/);
     }
   },
 );
@@ -151,6 +177,57 @@ test('SIGINT ends a subscription with 0', async (t) => {
 
   assert.equal(await sub.ended, 0);
 });
+
+test('SIGINT ends a publisher that waits for a line, with 0', async (t) => {
+  const broker = await startBroker(t, { memory: true });
+  const pub = await publisherThatWaits(broker.url);
+
+  pub.child.kill('SIGINT');
+
+  assert.equal(await pub.ended, 0, pub.stderr());
+  assert.equal(pub.stdout(), '{"published":1,"topic":"lines","qos":1}\n');
+});
+
+test('a publisher that waits for a line ends when the broker does', async (t) => {
+  const broker = await startBroker(t, { memory: true });
+  const pub = await publisherThatWaits(broker.url);
+
+  await broker.kill();
+
+  assert.equal(await pub.ended, 1);
+  assert.match(pub.stderr(), /^ternmq: the (broker closed the connection|connection failed)/);
+});
+
+for (const words of [
+  ['sub', '-t', 'a'],
+  ['pub', '-t', 'a', '-m', 'x'],
+]) {
+  test(`SIGINT ends ${words[0]} where no broker answers`, async (t) => {
+    const mute = createServer();
+    t.after(() => mute.close());
+    await once(mute.listen(0, '127.0.0.1'), 'listening');
+    const { port } = mute.address() as AddressInfo;
+    const program = startProgram([...words, '--url', `mqtt://127.0.0.1:${port}`]);
+    const [peer] = (await once(mute, 'connection')) as [Socket];
+    t.after(() => peer.destroy());
+    await once(peer, 'data');
+
+    program.child.kill('SIGINT');
+
+    assert.equal(await program.ended, 1);
+    assert.equal(program.stderr(), 'ternmq: stopped before it was done\n');
+  });
+}
+
+/** It has published one line, and its input goes on. */
+async function publisherThatWaits(url: string): Promise<Program> {
+  const sub = startProgram(['sub', '-t', 'lines', '--count', '1', '--url', url]);
+  await sub.until(({ stderr }) => stderr().includes('subscribed'));
+  const words = ['pub', '-t', 'lines', '--stdin-lines', '--json', '--url', url];
+  const pub = startProgram(words, { input: 'one\n', inputOpen: true });
+  assert.equal(await sub.ended, 0);
+  return pub;
+}
 
 test('a reader that goes away ends a subscription quietly', async (t) => {
   const broker = await startBroker(t, { memory: true });

@@ -160,6 +160,14 @@ test('SIGHUP takes up the log level and says what needs a restart', async (t) =>
   broker.child.kill('SIGHUP');
 
   await broker.until(({ stderr }) => /need a restart.*max-inflight/.test(stderr()));
+
+  writeFileSync(config, 'memory: true\nopen: true\nlog-level: info\n');
+  broker.child.kill('SIGHUP');
+
+  await broker.until(({ stderr }) => /reloaded/.test(stderr()));
+  broker.child.kill('SIGTERM');
+  await broker.ended;
+  assert.equal(broker.stderr().match(/need a restart/g)?.length, 1, 'it is as it was started');
 });
 
 test('a reload that is wrong is told, and nothing changes', async (t) => {

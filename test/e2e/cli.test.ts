@@ -56,6 +56,17 @@ for (const [words, stderr] of refused) {
   });
 }
 
+test('a Node that is too old is named, before anything fails for it', async () => {
+  const old = "{ value: { ...process.versions, node: '22.9.0' } }";
+  const preload = `data:text/javascript,Object.defineProperty(process,'versions',${old})`;
+  const environment = { NODE_OPTIONS: `--import "${preload}"` };
+
+  const { code, stderr } = await runProgram(['pub', '-t', 'a', '-m', 'x'], { environment });
+
+  assert.equal(code, 1);
+  assert.match(stderr, /^ternmq: Node 22\.18 or newer is needed; this is 22\.9\.0: \/.*\n$/);
+});
+
 test('no command at all is a question for help', async () => {
   const { code, stdout, stderr } = await runProgram([]);
 

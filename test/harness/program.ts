@@ -19,6 +19,8 @@ export interface Program {
 export interface ProgramOptions {
   readonly environment?: Readonly<Record<string, string>>;
   readonly input?: string;
+  /** More may come after the input: whoever types is still there. */
+  readonly inputOpen?: boolean;
   readonly directory?: string;
   /** Another command than `ternmq` itself. */
   readonly command?: readonly string[];
@@ -37,7 +39,8 @@ export function startProgram(words: readonly string[], options: ProgramOptions =
     detached: options.group ?? false,
   });
   child.stdin.on('error', () => undefined); // it may end before it has read everything
-  child.stdin.end(options.input ?? '');
+  child.stdin.write(options.input ?? '');
+  if (options.inputOpen !== true) child.stdin.end();
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));

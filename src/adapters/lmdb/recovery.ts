@@ -133,7 +133,7 @@ async function openKnown(options: Recovery, known: Known, number: number): Promi
   options.segments.list.push(segment);
 }
 
-/** What LMDB knows of and has not given up must be there. */
+/** What LMDB knows of and has not given up must be there, as long as it was. */
 function requireAll(options: Recovery, known: Known): void {
   const from = segmentOf(known.mark.place);
   const numbers = known.mark.batch > 1 ? [...known.segments.keys(), from] : known.segments.keys();
@@ -143,6 +143,11 @@ function requireAll(options: Recovery, known: Known): void {
   }
   const segment = options.segments.find(from);
   if (segment !== undefined) segment.end = Math.max(segment.end, offsetOf(known.mark.place));
+  for (const { path, end, prepared } of options.segments.list) {
+    if (end <= prepared) continue;
+    const detail = `${path} is damaged: it ends at byte ${prepared} and had ${end}`;
+    throw new Fault('storeUnavailable', detail);
+  }
 }
 
 const RELIEVE_RECORDS = 100_000;
