@@ -83,7 +83,7 @@ export class GroupLeases {
 
   /** False: it was over before, or the message is with another member. */
   end(lease: Lease): boolean {
-    this.take(lease);
+    if (this.#returned.size > 0) this.take(lease);
     if (this.#open.get(lease.position) !== lease) return false;
     this.#open.delete(lease.position);
     forgetAbsent(lease);
@@ -175,6 +175,7 @@ function setAside(lease: Lease): void {
 }
 
 function forgetAbsent(lease: Lease): void {
+  if (lease.holder === '') return;
   const { absent } = lease.group.space;
   const own = absent.get(lease.holder);
   if (own?.get(lease.packetId) !== lease) return;

@@ -185,6 +185,55 @@ test('a QoS 2 message that a group gave away stays with its member, whose line b
   await back.idle();
 });
 
+/** Whether a group's row says that a message is with a member, or owed to one. */
+async function hasOpen(engine: Engine): Promise<boolean> {
+  for await (const rows of engine.store.table('groups-default').scan('')) {
+    for (const { value } of rows) {
+      const row = JSON.parse(Buffer.from(value).toString()) as {
+        readonly outstanding: readonly number[];
+        readonly held?: readonly unknown[];
+      };
+      if (row.outstanding.length > 0 || row.held !== undefined) return true;
+    }
+  }
+  return false;
+}
+
+test('that a group has nothing open is written once the disk takes it', async (t) => {
+  const { engine, connect, refuseAfter, heal } = await openRefusingScene(t);
+  const member = await connect('member');
+  await member.subscribe('$share/g/t', 1);
+  await (await connect('publisher')).publish('t', 'open', { qos: 1 });
+  const open = await member.message();
+  const written = async (says: boolean): Promise<boolean> =>
+    engine.pendingBytes === 0 && (await hasOpen(engine)) === says;
+  await until(
+    () => written(true),
+    () => 'the row says so',
+  );
+  refuseAfter(0);
+  const { told } = lyingDisk;
+  t.after(() => {
+    lyingDisk.told = told;
+  });
+  let refusals = 0;
+  lyingDisk.told = (_write, succeeded) => {
+    if (!succeeded) refusals++;
+  };
+
+  await member.settle(open);
+  await until(
+    () => refusals > 0,
+    () => 'the row was refused',
+  );
+  heal();
+
+  await until(
+    () => written(false),
+    () => 'the row was written anew',
+  );
+});
+
 /** When the session of `client` went offline, by its row; 0: its row says that it is online. */
 async function disconnectedMs(engine: Engine): Promise<number | undefined> {
   for await (const rows of engine.store.table('sessions').scan('')) {
