@@ -46,6 +46,7 @@ export interface Limits {
   readonly subscriptionsPerSessionMax: number;
   readonly filterLevelsPerSessionMax: number;
   readonly filterBytesPerSessionMax: number;
+  readonly mailboxCountMax: number;
   readonly topicCacheCountMax: number;
   readonly retainedReadsMax: number;
   readonly retainedHeldBytesMax: number;
@@ -89,6 +90,7 @@ export const DEFAULT_LIMITS: Limits = {
   subscriptionsPerSessionMax: 10_000,
   filterLevelsPerSessionMax: 131_072,
   filterBytesPerSessionMax: 1024 * 1024,
+  mailboxCountMax: 1_000_000,
   topicCacheCountMax: 65_536,
   retainedReadsMax: 8,
   retainedHeldBytesMax: 64 * 1024,
@@ -141,6 +143,7 @@ export const LIMITS: readonly LimitRow[] = [
   row('subscriptionsPerSessionMax', 'subscriptions', 'further ones: SUBACK 0x97 (3.x: 0x80)'),
   row('filterLevelsPerSessionMax', 'levels of all filters', 'further ones: SUBACK 0x97 (0x80)'),
   row('filterBytesPerSessionMax', 'bytes of all filters', 'further ones: SUBACK 0x97 (0x80)'),
+  row('mailboxCountMax', 'P2P receivers an instance', 'absent ones beyond: 0x10, nothing is kept'),
   row('topicCacheCountMax', 'topics an instance', 'the cache of matched topics is begun anew'),
   row('retainedReadsMax', 'reads of retained messages', 'further sessions wait their turn'),
   row(

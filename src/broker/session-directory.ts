@@ -24,8 +24,6 @@ const RETRY_MS = 1000;
 const DAY = 86_400;
 /** Sessions removed at a time when many have expired: they share commits. */
 const REMOVALS_AT_ONCE = 512;
-/** Clients of an instance whose mail waits without a session. */
-const MAILBOX_COUNT_MAX = 1_000_000;
 
 export interface Claim {
   readonly clientId: string;
@@ -106,11 +104,21 @@ export class SessionDirectory {
     replayRetained(session);
     connection.session = session;
     space.online.set(claim.clientId, session);
-    if (stored !== undefined) this.#writeOnline(session);
-    else if (session.durable) await this.#begin(session, mail);
-    // Last: of a connection that is not accepted no will is sent.
     const will = connection.connect?.will;
-    if (will !== undefined && !connection.gone) wills.keep(connection, session, will);
+    // In one commit with the session's row. Of a connection that is not accepted it is not sent.
+    const kept = will === undefined ? undefined : wills.keep(session, will);
+    try {
+      if (stored !== undefined) this.#writeOnline(session);
+      else if (session.durable) await this.#begin(session, mail);
+    } catch (error) {
+      if (kept !== undefined) wills.forget(session);
+      throw error;
+    }
+    if (kept !== undefined) {
+      const own = await kept;
+      if (connection.gone) wills.forget(session);
+      else connection.will = own;
+    }
     return stored !== undefined;
   }
 
@@ -182,7 +190,7 @@ export class SessionDirectory {
   makeMailbox(space: InstanceSpace, clientId: string): boolean {
     const key = space.sessionKey(clientId);
     if (!mayHaveMailbox(clientId) || this.#claims.has(key)) return false;
-    if (space.mailboxes.size >= MAILBOX_COUNT_MAX) return false;
+    if (space.mailboxes.size >= this.#broker.limits.mailboxCountMax) return false;
     const end = space.log.end();
     if (this.#departures.has(key)) this.#keepMailbox({ space, key, clientId }, end);
     else this.#beginMailbox({ space, key, clientId }, end);

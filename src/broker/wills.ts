@@ -62,9 +62,12 @@ export class Wills {
     this.#table = broker.engine.store.table('wills');
   }
 
-  /** Keeps the will of a connection that was accepted [MQTT-3.1.2-7]. */
-  keep(connection: Connection, session: Session, will: Will): void {
-    connection.will = {
+  /**
+   * Keeps the will of a connection that is being accepted [MQTT-3.1.2-7]; resolves once the disk
+   * has taken it, or has refused it for now.
+   */
+  keep(session: Session, will: Will): Promise<StoredWill> {
+    const stored: StoredWill = {
       clientId: session.clientId,
       topic: will.topic,
       payload: Buffer.from(will.payload).toString('base64'),
@@ -74,7 +77,12 @@ export class Wills {
       properties: Buffer.from(will.publishProperties).toString('base64'),
       dueMs: 0,
     };
-    this.#write(session.key, connection.will);
+    return new Promise((resolve) => this.#write(session.key, stored, () => resolve(stored)));
+  }
+
+  /** The connection it was kept for was not accepted: it is not sent. */
+  forget(session: Session): void {
+    this.#write(session.key, undefined);
   }
 
   /** DISCONNECT without a reason to send it [MQTT-3.14.4-3] [MQTT-3.1.2-10]. */
@@ -217,13 +225,14 @@ export class Wills {
    * `undefined`: it is sent or cancelled. Nothing waits for it, but a crash a moment later must not
    * bring back what was cancelled.
    */
-  #write(key: string, will: StoredWill | undefined): void {
+  #write(key: string, will: StoredWill | undefined, decided?: () => void): void {
     const write: RowWrite = { will };
     this.#underWay.set(key, write);
     const value = will && Buffer.from(JSON.stringify(will));
     const bytes = WAITING_BYTES + key.length + (value?.length ?? 0);
     this.#table.write(key, value, {
       settled: (fault) => {
+        decided?.();
         if (this.#underWay.get(key) !== write) return; // there is a newer one
         const waits =
           fault !== undefined &&
