@@ -1,6 +1,10 @@
-/** P2P messages on a disk that refuses writes for a while: what was acknowledged reaches its client. */
+/**
+ * P2P messages that cannot be kept, for the disk refuses writes for a while or there is no room:
+ * what was acknowledged with 0 reaches its client.
+ */
 import { strict as assert } from 'node:assert';
 import { type TestContext, test } from 'node:test';
+import type { Limits } from '#broker';
 import { openRefusingScene, type RefusingScene } from '../harness/refusing-scene.ts';
 import { until } from '../harness/until.ts';
 
@@ -8,8 +12,9 @@ const RECEIVER = 'GID_test@@@receiver';
 const MAIL = `demo/p2p/${RECEIVER}`;
 const transient = { properties: {} };
 
-async function openShop(t: TestContext): Promise<RefusingScene> {
+async function openShop(t: TestContext, limits: Partial<Limits> = {}): Promise<RefusingScene> {
   const scene = await openRefusingScene(t, {
+    limits,
     authenticator: (instances) => ({
       authenticate: ({ userName }) => {
         return { instance: instances.find('shop')!, userName, permissions: undefined };
@@ -58,4 +63,23 @@ test('mail that a client did not read waits for it, though the disk refused to s
 
   const back = await connect(RECEIVER, transient);
   assert.equal((await back.receive()).payload, 'kept');
+});
+
+test('a message to one absent client more than there is room for is told to reach nobody', async (t) => {
+  const { connect } = await openShop(t, { mailboxCountMax: 3 });
+  const publisher = await connect('GID_test@@@publisher'); // the first
+  const send = (name: string): Promise<number> =>
+    publisher.publish(`demo/p2p/GID_test@@@${name}`, name, { qos: 1 });
+  assert.equal(await send('second'), 0);
+  assert.equal(await send('third'), 0);
+  assert.equal(await send('fourth'), 0x10);
+  assert.equal(await send('second'), 0, 'there is room for another one to the same');
+
+  const third = await connect('GID_test@@@third', transient);
+  assert.equal((await third.receive()).payload, 'third');
+  const fourth = await connect('GID_test@@@fourth', transient);
+  await fourth.idle();
+  await third.disconnect();
+  await fourth.disconnect();
+  assert.equal(await send('fourth'), 0, 'now there is');
 });
