@@ -44,7 +44,8 @@ const SLOTS_MAX = 65_536;
 const NO_STATES = new Uint8Array(0);
 const NO_IDS = new Uint16Array(0);
 const NO_POSITIONS = new Float64Array(0);
-const NO_IDENTIFIERS = new Uint8Array(0);
+/** Of a delivery without subscription identifiers. */
+export const NO_IDENTIFIERS: Uint8Array = new Uint8Array(0);
 
 export class Inflight {
   /** Deliveries that count against the client's Receive Maximum. */

@@ -8,6 +8,7 @@
 import type { LogEntry } from '#ports';
 import { PUBREL } from './acks.ts';
 import type { Connection } from './connection.ts';
+import type { StoredDelivery } from './cursor-row.ts';
 import { fits, send } from './delivery.ts';
 import { InflightState } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
@@ -15,7 +16,6 @@ import { passOn, settleLease } from './leases.ts';
 import { receiverOf } from './mailbox.ts';
 import { forgetApart } from './retained-inflight.ts';
 import type { Session } from './session.ts';
-import type { StoredDelivery } from './session-store.ts';
 import { Delivery } from './subscription.ts';
 
 /** Messages in memory at a time, however large the window. */

@@ -6,6 +6,7 @@
  */
 import type { Position } from '#ports';
 import { type Qos, varintSize, writeVarint } from '#wire';
+import { NO_IDENTIFIERS } from './inflight.ts';
 import { isMailbox, mailboxFilter } from './mailbox.ts';
 import type { RetainedOwed } from './retained-replay.ts';
 import type { Route } from './route.ts';
@@ -153,7 +154,6 @@ export interface StoredSubscription {
   readonly page?: number | undefined;
 }
 
-const NO_IDENTIFIERS = new Uint8Array(0);
 const SUBSCRIPTION_IDENTIFIER = 0x0b;
 
 export function createSubscription(session: Session, stored: StoredSubscription): Subscription {
