@@ -110,24 +110,23 @@ export class CursorWriter {
 
   /** Writes what packets wait for; they leave with the commit. */
   writeUrgent(): void {
+    if (this.#urgent.length === 0 && this.#urgentGroups.size === 0) return;
     this.#commit++;
     /** What leaves once the row of a group says that the message is its member's. */
     const behind = new Map<SharedGroup, PacketsBehindCommit[]>();
-    if (this.#urgent.length > 0) {
-      const urgent = this.#urgent;
-      this.#urgent = [];
-      for (const session of urgent) {
-        session.urgent = false;
-        const { connection, unsent, releases } = session;
-        session.unsent = undefined;
-        session.releases = undefined;
-        if (connection === undefined) continue;
-        this.forget(session);
-        const packets = new PacketsBehindCommit(session, connection, unsent ?? [], releases ?? []);
-        session.commitsOut++;
-        if (session.durable) this.#writeUrgently(session, packets);
-        else this.#sendBehindGroup(session, packets, behind);
-      }
+    const urgent = this.#urgent;
+    this.#urgent = [];
+    for (const session of urgent) {
+      session.urgent = false;
+      const { connection, unsent, releases } = session;
+      session.unsent = undefined;
+      session.releases = undefined;
+      if (connection === undefined) continue;
+      this.forget(session);
+      const packets = new PacketsBehindCommit(session, connection, unsent ?? [], releases ?? []);
+      session.commitsOut++;
+      if (session.durable) this.#writeUrgently(session, packets);
+      else this.#sendBehindGroup(session, packets, behind);
     }
     // In the same commit as their members' cursors: a message is always somebody's.
     for (const group of this.#urgentGroups) this.#writeGroup(group, behind.get(group));

@@ -12,8 +12,9 @@ import type { Qos } from '#wire';
 import { type Connection, ConnectionState, PACKET_BYTES_ANY } from './connection.ts';
 import { InflightState } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
+import { settleLease } from './leases.ts';
 import { layoutOf, type Publication } from './publication.ts';
-import { keepApart } from './retained-inflight.ts';
+import { forgetApart, keepApart } from './retained-inflight.ts';
 import type { PendingDelivery, Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
 import type { Delivery } from './subscription.ts';
@@ -170,6 +171,13 @@ function sendBehindCommit(
   const { session } = delivery;
   (session.unsent ??= []).push({ packetId, message, delivery, qos, retain });
   session.space.broker.markUrgent(session);
+}
+
+/** The client has it, or is not to have it any more: its packet id is free. */
+export function endDelivery(session: Session, packetId: number): void {
+  session.inflight.advance(packetId, InflightState.free);
+  if (session.retainedInflight !== undefined) forgetApart(session, packetId);
+  settleLease(session, packetId);
 }
 
 /** The next packet id, by which it is remembered what is sent: the same goes out again. */

@@ -8,6 +8,7 @@
  */
 import type { Settled } from '#ports';
 import type { Broker } from './broker.ts';
+import { durably } from './durably.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import { settleRemembered } from './leases.ts';
 import { keepApartAgain } from './retained-inflight.ts';
@@ -92,11 +93,7 @@ export class Departures {
   async finish(key: string): Promise<void> {
     const departure = this.#byKey.get(key);
     if (departure === undefined) return;
-    await new Promise<void>((resolve, reject) => {
-      const settled: Settled['settled'] = (fault) =>
-        fault === undefined ? resolve() : reject(fault);
-      departure.write({ settled });
-    });
+    await durably((settled) => departure.write(settled));
     this.#done(departure);
   }
 

@@ -8,12 +8,12 @@ import { Fault } from '#base';
 import { type AckType, decodeAck, decodeAuth, decodeDisconnect, PacketType, PINGRESP } from '#wire';
 import { PUBCOMP, PUBREL } from './acks.ts';
 import { type Connection, ConnectionState } from './connection.ts';
+import { endDelivery } from './delivery.ts';
 import { receiveAuth, receiveConnect } from './handshake.ts';
 import { InflightState } from './inflight.ts';
 import { settleLease } from './leases.ts';
 import type { Piece } from './publication.ts';
 import { receivePublish } from './publish.ts';
-import { forgetApart } from './retained-inflight.ts';
 import type { Session } from './session.ts';
 import { receiveSubscribe, receiveUnsubscribe } from './subscribe.ts';
 
@@ -187,9 +187,7 @@ function receivePubrel(connection: Connection, session: Session, id: number): vo
 }
 
 function finish(connection: Connection, session: Session, id: number): void {
-  session.inflight.advance(id, InflightState.free);
-  if (session.retainedInflight !== undefined) forgetApart(session, id);
-  settleLease(session, id);
+  endDelivery(session, id);
   if (session.durable) connection.broker.markDirty(session);
 }
 

@@ -9,12 +9,11 @@ import type { LogEntry } from '#ports';
 import { PUBREL } from './acks.ts';
 import type { Connection } from './connection.ts';
 import type { StoredDelivery } from './cursor-row.ts';
-import { fits, send } from './delivery.ts';
+import { endDelivery, fits, send } from './delivery.ts';
 import { InflightState } from './inflight.ts';
 import type { KeptMessage } from './kept-message.ts';
-import { passOn, settleLease } from './leases.ts';
+import { passOn } from './leases.ts';
 import { receiverOf } from './mailbox.ts';
-import { forgetApart } from './retained-inflight.ts';
 import type { Session } from './session.ts';
 import { Delivery } from './subscription.ts';
 
@@ -75,12 +74,12 @@ function again(session: Session, connection: Connection, item: StoredDelivery, f
   }
   if (found === undefined) {
     // Retention took it: nothing is left to send.
-    settle(session, item);
+    endDelivery(session, item.id);
     return;
   }
   if (!mayHave(session, connection, found.topic)) {
     passOn(session, item.id);
-    settle(session, item);
+    endDelivery(session, item.id);
     return;
   }
   const qos = item.state === InflightState.awaitsPuback ? 1 : 2;
@@ -89,7 +88,7 @@ function again(session: Session, connection: Connection, item: StoredDelivery, f
   broker.replayed.dup = true; // [MQTT-3.3.1-1]
   // By a new connection the client may take less than before.
   if (!fits(connection, delivery, broker.replayed, true)) {
-    settle(session, item);
+    endDelivery(session, item.id);
     return;
   }
   if (qos === 1) broker.metrics.messagesSentQos1++;
@@ -101,10 +100,4 @@ function again(session: Session, connection: Connection, item: StoredDelivery, f
 function mayHave(session: Session, { caller }: Connection, topic: string): boolean {
   if (session.space.guard.compatible && receiverOf(topic) === session.clientId) return true;
   return caller?.permissions?.maySubscribe(topic) !== false;
-}
-
-function settle(session: Session, item: StoredDelivery): void {
-  settleLease(session, item.id);
-  session.inflight.advance(item.id, InflightState.free);
-  forgetApart(session, item.id);
 }

@@ -9,6 +9,7 @@ import type { Position, Settled } from '#ports';
 import type { Broker } from './broker.ts';
 import type { Connection } from './connection.ts';
 import { Departures } from './departures.ts';
+import { durably } from './durably.ts';
 import { groupKey, type InstanceSpace } from './instance-space.ts';
 import { claimLeases, dropLeases, type Lease, returnLeases } from './leases.ts';
 import { isMailbox, mailboxText, mayHaveMailbox } from './mailbox.ts';
@@ -125,7 +126,7 @@ export class SessionDirectory {
   /** A new session is one once its row is on disk. */
   async #begin(session: Session, mail: Position | undefined): Promise<void> {
     try {
-      await this.#settled((settled) => this.#broker.sessions.write(session, 0, settled));
+      await durably((settled) => this.#broker.sessions.write(session, 0, settled));
     } catch (error) {
       // Nothing of it stays, and nothing of it is on disk.
       session.expirySeconds = 0;
@@ -314,7 +315,7 @@ export class SessionDirectory {
     const { sessions, wills } = this.#broker;
     this.#clearExpiry(key, stored);
     const ids = stored.keepsIds ? await sessions.readIds(key) : NO_IDS;
-    await this.#settled((settled) => sessions.remove(key, stored.pages ?? 0, ids, settled));
+    await durably((settled) => sessions.remove(key, stored.pages ?? 0, ids, settled));
     this.#departures.forget(key);
     dropLeases(space, key);
     space.uncountOffline(stored.subscriptions); // only now: a refused removal is tried again
@@ -371,12 +372,6 @@ export class SessionDirectory {
       done();
       if (this.#claims.get(key) === chain) this.#claims.delete(key);
     };
-  }
-
-  #settled(write: (settled: Settled) => void): Promise<void> {
-    return new Promise((resolve, reject) => {
-      write({ settled: (fault) => (fault === undefined ? resolve() : reject(fault)) });
-    });
   }
 
   /** Ends the offline sessions whose time is up. */

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { openMemoryEngine } from '#adapters/memory';
-import { type Fault, systemClock } from '#base';
+import { systemClock } from '#base';
+import { durably } from './durably.ts';
 import { Inflight } from './inflight.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import type { Lease } from './leases.ts';
@@ -24,17 +25,6 @@ function openStore(): SessionStore {
 function createSession(key: string, dispatched = 0): Session {
   const space = { dispatched } as InstanceSpace; // all that is written of it
   return new Session(space, key, key, 300);
-}
-
-/** Writes and waits until that is durable. */
-function durable(
-  write: (settled: { settled(fault: Fault | undefined): void }) => void,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    write({
-      settled: (fault) => (fault === undefined ? resolve() : reject(fault)),
-    });
-  });
 }
 
 const anyDelivery = fc.record({
@@ -89,7 +79,7 @@ test('property: a cursor comes back with its position, its walk, its deliveries 
           return { id, state, position, retain, identifiers, topic, leased };
         });
 
-        await durable((settled) => store.writeCursor(session, settled));
+        await durably((settled) => store.writeCursor(session, settled));
         const read = await store.readCursor(session.key);
 
         assert.deepEqual(read, {
@@ -136,14 +126,14 @@ test('a session that is live stands where its instance has got to, and never goe
   const session = createSession('default/live', 500);
 
   session.next = 100;
-  await durable((settled) => store.writeCursor(session, settled));
+  await durably((settled) => store.writeCursor(session, settled));
   assert.equal((await store.readCursor(session.key))?.next, 500);
   session.next = 900;
-  await durable((settled) => store.writeCursor(session, settled));
+  await durably((settled) => store.writeCursor(session, settled));
   assert.equal((await store.readCursor(session.key))?.next, 900);
   session.live = false;
   session.next = 100;
-  await durable((settled) => store.writeCursor(session, settled));
+  await durably((settled) => store.writeCursor(session, settled));
   assert.equal((await store.readCursor(session.key))?.next, 100);
 });
 
@@ -167,7 +157,7 @@ test('property: subscriptions come back as they were', async () => {
       for (const stored of subscriptions) {
         session.hold(createSubscription(session, stored));
       }
-      await durable((settled) => store.write(session, 1_700_000_000_123, settled));
+      await durably((settled) => store.write(session, 1_700_000_000_123, settled));
       const expected: StoredSession = {
         expirySeconds: 300,
         disconnectedMs: 1_700_000_000_123,
@@ -214,7 +204,7 @@ describe('names that look like others', () => {
       await store.inbound.put(store.inboundKey(session, 5), Buffer.alloc(0));
     }
 
-    await durable((settled) => store.remove(keys[0]!, 0, { inbound: [5], retained: [] }, settled));
+    await durably((settled) => store.remove(keys[0]!, 0, { inbound: [5], retained: [] }, settled));
 
     assert.equal(await store.read(keys[0]!), undefined);
     assert.equal(await store.readCursor(keys[0]!), undefined);
@@ -242,7 +232,7 @@ describe('expiries', () => {
     store.clearExpiry('default/gone', at(7, 5));
 
     const found: (readonly [string, number])[] = [];
-    await durable((settled) => store.inbound.write('x', undefined, settled));
+    await durably((settled) => store.inbound.write('x', undefined, settled));
     for await (const one of store.expiring(at(7, 0))) found.push([one.key, one.atMs]);
 
     assert.deepEqual(

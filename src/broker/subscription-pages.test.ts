@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { openMemoryEngine } from '#adapters/memory';
-import { type Fault, systemClock } from '#base';
+import { systemClock } from '#base';
 import type { Store } from '#ports';
+import { durably } from './durably.ts';
 import type { InstanceSpace } from './instance-space.ts';
 import { Session } from './session.ts';
 import { SessionStore } from './session-store.ts';
@@ -21,14 +22,6 @@ function stored(index: number, since: number): StoredSubscription {
   const text =
     index % 10 === 9 ? `${String(index)}/${'x'.repeat(9_000)}` : `device/${String(index)}`;
   return { text, qos: 1, noLocal: false, retainAsPublished: false, identifier: 0, since };
-}
-
-function durable(
-  write: (settled: { settled(fault: Fault | undefined): void }) => void,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    write({ settled: (fault) => (fault === undefined ? resolve() : reject(fault)) });
-  });
 }
 
 async function rowsOf(store: Store): Promise<number> {
@@ -71,8 +64,8 @@ test('property: whatever a client subscribes and drops, what was written is what
           if (subscription !== undefined) session.drop(subscription);
         } else {
           if (step.kind === 'changed')
-            await durable((settled) => store.writeChanged(session, settled));
-          else await durable((settled) => store.write(session, 0, settled));
+            await durably((settled) => store.writeChanged(session, settled));
+          else await durably((settled) => store.write(session, 0, settled));
           const read = (await store.read(KEY))!;
           const found = new Map(read.subscriptions.map(({ text, since }) => [text, since]));
           assert.equal(found.size, read.subscriptions.length, 'each once');
@@ -87,7 +80,7 @@ test('property: whatever a client subscribes and drops, what was written is what
         }
       }
       const { pages } = (await store.read(KEY))!;
-      await durable((settled) => {
+      await durably((settled) => {
         store.remove(KEY, pages ?? 0, { inbound: [], retained: [] }, settled);
       });
       assert.equal(await rowsOf(engine.store), 0, 'nothing of it is left');
@@ -103,7 +96,7 @@ test('one changed subscription of ten thousand writes the row of the session and
   for (let index = 0; index < 100_000; index += 10) {
     session.hold(createSubscription(session, stored(index, 0)));
   }
-  await durable((settled) => store.writeChanged(session, settled));
+  await durably((settled) => store.writeChanged(session, settled));
   assert.equal((await store.read(KEY))!.subscriptions.length, 10_000);
 
   let rows = 0;
@@ -115,7 +108,7 @@ test('one changed subscription of ten thousand writes the row of the session and
     });
   }
   session.hold(createSubscription(session, stored(50_000, 7)));
-  await durable((settled) => store.writeChanged(session, settled));
+  await durably((settled) => store.writeChanged(session, settled));
 
   assert.equal(rows, 2);
   assert.ok(bytes < 32 * 1024, `${String(bytes)} bytes`);

@@ -2,7 +2,7 @@
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 import type { Engine } from '#ports';
-import { openRefusingScene } from '../harness/refusing-scene.ts';
+import { openRefusingScene, type RefusingScene } from '../harness/refusing-scene.ts';
 import { until } from '../harness/until.ts';
 
 const will = { topic: 'w', payload: 'last words', qos: 1 } as const;
@@ -81,8 +81,9 @@ test('a will whose row was refused is sent after a kill', async (t) => {
   assert.equal((await again.receive()).payload, 'last words');
 });
 
-test('a will that was cancelled stays so after a kill, though the disk refused it', async (t) => {
-  const { connect, engine, refuseAfter, healed, settled, killed } = await openRefusingScene(t);
+/** A client cancels its will, of which a watcher that is away would hear; the disk refuses that. */
+async function cancelRefused(scene: RefusingScene): Promise<void> {
+  const { connect, engine, refuseAfter, healed, settled } = scene;
   const watcher = await connect('watcher');
   await watcher.subscribe('w', 1);
   await watcher.disconnect();
@@ -95,6 +96,12 @@ test('a will that was cancelled stays so after a kill, though the disk refused i
     () => 'the end of its row was refused',
   );
   await healed();
+}
+
+test('a will that was cancelled stays so after a kill, though the disk refused it', async (t) => {
+  const scene = await openRefusingScene(t);
+  const { engine, settled, killed } = scene;
+  await cancelRefused(scene);
   await until(
     async () => (await willRow(engine)) === undefined,
     () => 'it is written again',
@@ -123,20 +130,9 @@ test('of a client that could not be accepted no will is sent, and no session sta
 });
 
 test('a broker that stops asks the disk a last time', async (t) => {
-  const { broker, connect, engine, refuseAfter, healed, settled, killed } =
-    await openRefusingScene(t);
-  const watcher = await connect('watcher');
-  await watcher.subscribe('w', 1);
-  await watcher.disconnect();
-  const client = await connect('client', { will, properties: {} });
-  await settled();
-  refuseAfter(0);
-  await client.disconnect();
-  await until(
-    async () => (await willRow(engine)) !== undefined,
-    () => 'the end of its row was refused',
-  );
-  await healed();
+  const scene = await openRefusingScene(t);
+  const { broker, settled, killed } = scene;
+  await cancelRefused(scene);
   await broker.close();
   await settled();
 
