@@ -136,6 +136,7 @@ interface LimitRow {
 
 const LIMIT_TABLES = [
   ['src/broker/limits.ts', 'The broker'],
+  ['src/edge/limits.ts', 'The listeners'],
   ['src/control/limits.ts', 'The control API'],
   ['src/adapters/lmdb/limits.ts', 'The store on disk'],
 ] as const;

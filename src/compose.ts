@@ -18,10 +18,12 @@ import { type Control, openControl } from '#control';
 import {
   type CertificateDirectory,
   createTicketKeys,
+  EDGE_LIMITS,
   type EdgeMetrics,
   type Listener,
   type ListenerOptions,
   openListener,
+  ReadBlocks,
   ReadGarbage,
   silentEdgeMetrics,
   SocketLimit,
@@ -58,9 +60,6 @@ export interface Ground {
 }
 
 const EXPIRY_NEVER_SECONDS = 0xffff_ffff;
-
-/** Connections that are not yet the broker's (handshakes), over those that may be. */
-const SOCKETS_OVER_CONNECTIONS = 1_024;
 
 const LOOK_AT_GARBAGE_MS = 250;
 
@@ -114,7 +113,7 @@ export async function compose(ground: Ground): Promise<House> {
     const listeners = await openDoors(ground, broker, metrics, {
       certificates: namedCertificates(identities),
       ticketKeys,
-      garbage,
+      blocks: new ReadBlocks({ garbage }),
     });
     closing.push(() => listeners.forEach((listener) => listener.close()));
     const urls = listeners.map((listener) => listener.url);
@@ -232,7 +231,7 @@ async function openDoors(
   ground: Ground,
   broker: Broker,
   metrics: Metrics,
-  parts: Pick<ListenerOptions, 'certificates' | 'ticketKeys' | 'garbage'>,
+  parts: Pick<ListenerOptions, 'certificates' | 'ticketKeys' | 'blocks'>,
 ): Promise<Listener[]> {
   const { settings, clock, random, log } = ground;
   const listeners: Listener[] = [];
@@ -242,7 +241,7 @@ async function openDoors(
     clock,
     random,
     log,
-    sockets: new SocketLimit(settings.maxConnections + SOCKETS_OVER_CONNECTIONS),
+    sockets: new SocketLimit(settings.maxConnections + EDGE_LIMITS.socketsOverConnections),
     metrics: countDoors(metrics),
     proxyProtocol: settings.proxyProtocol,
     ...parts,

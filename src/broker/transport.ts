@@ -33,7 +33,7 @@ export interface Transport {
    * bytes are the transport's until `bufferedBytes` is 0; the array stays the caller's.
    */
   send(pieces: readonly Uint8Array[], count: number): void;
-  /** Stops and resumes reading; data already read may still arrive once after `pause`. */
+  /** Stops and resumes reading. Some 16 KiB may still come after `pause`, and a read after them. */
   pause(): void;
   resume(): void;
   /** This client promises no sign of life: the system shall look now and then if it is there. */

@@ -10,6 +10,7 @@ import type { Socket } from 'node:net';
 import { Timer } from '#base';
 import type { Endpoint, Peer, Transport, TransportKind } from '#broker';
 import { type Door, plainAddress } from './door.ts';
+import { EDGE_LIMITS } from './limits.ts';
 
 const CONNECTION = Symbol('connection');
 // Above this many pieces, and below this mean size, one copy beats a long writev.
@@ -67,12 +68,15 @@ class LingerTimer extends Timer {
 
 /** One connection's bytes. */
 export class Connection implements Transport {
-  protected readonly door: Door;
+  readonly door: Door;
   protected ending = false;
   #endpoint: Endpoint | undefined = undefined;
   protected readonly socket: Socket;
   readonly peer: Peer;
   #stalled = false;
+  #paused = false;
+  /** Read since it was paused. */
+  #aheadBytes = 0;
   #linger: LingerTimer | undefined = undefined;
 
   constructor(door: Door, socket: Socket, hints: PeerHints | undefined) {
@@ -93,12 +97,16 @@ export class Connection implements Transport {
   }
 
   pause(): void {
-    // An ended connection reads on, to throw away: see `end`.
-    if (!this.ending) this.socket.pause();
+    // An ended connection reads on, to throw away: see `finish`.
+    if (this.ending || this.#paused) return;
+    this.#paused = true;
+    this.#aheadBytes = 0;
   }
 
   resume(): void {
-    this.socket.resume();
+    if (!this.#paused) return;
+    this.#paused = false;
+    if (this.#aheadBytes >= EDGE_LIMITS.aheadBytesMax) this.socket.resume();
   }
 
   watchPeer(): void {
@@ -114,9 +122,14 @@ export class Connection implements Transport {
   protected finish(): void {
     this.ending = true;
     this.socket.end();
-    // Unread input would turn our FIN into a reset, which may overtake the last bytes we sent.
-    this.socket.resume();
+    this.readOn();
     this.startLinger();
+  }
+
+  /** Unread input would turn our FIN into a reset, which may overtake the last bytes we sent. */
+  protected readOn(): void {
+    this.#paused = false;
+    this.socket.resume();
   }
 
   destroy(): void {
@@ -152,9 +165,20 @@ export class Connection implements Transport {
     return true;
   }
 
-  /** Bytes from the peer. */
+  /**
+   * Bytes the socket brought. While paused it is read on for a while: a peer that goes is noticed,
+   * and its last words are here before a reset can take them.
+   */
+  arrived(chunk: Buffer): void {
+    if (this.#paused) {
+      this.#aheadBytes += chunk.length;
+      if (this.#aheadBytes >= EDGE_LIMITS.aheadBytesMax) this.socket.pause();
+    }
+    this.take(chunk);
+  }
+
+  /** Bytes from the peer, now the broker's. */
   take(chunk: Buffer): void {
-    this.door.garbage?.add(chunk.length);
     if (this.ending) return;
     try {
       this.#endpoint?.data(chunk);
@@ -183,6 +207,7 @@ export class Connection implements Transport {
   closed(): void {
     this.ending = true;
     this.door.sockets.give();
+    this.door.blocks.release(this.socket);
     if (this.#linger !== undefined) this.door.wheel.cancel(this.#linger);
     const endpoint = this.#endpoint;
     if (endpoint === undefined) return;
@@ -246,9 +271,11 @@ export function attachConnection(connection: Connection, socket: Socket): void {
   attachWriter(connection, socket);
   socket.on('close', onClose);
   if (!connection.open()) return;
-  socket.on('data', onData);
+  const served = connection.door.blocks.serve(socket, onRead);
+  if (!served) socket.on('data', onData);
   // A socket somebody read before us is paused explicitly and would stay so.
   if (socket.isPaused()) socket.resume();
+  if (served) takeLeft(connection, socket);
 }
 
 /** The listeners every kind of connection needs; reading and closing are the caller's. */
@@ -259,8 +286,24 @@ export function attachWriter(connection: Connection, socket: Socket): void {
   socket.on('error', onError);
 }
 
+/** What was read before us and put back. */
+function takeLeft(connection: Connection, socket: Socket): void {
+  if (socket.readableLength === 0) return;
+  const chunk = socket.read() as Buffer | null;
+  if (chunk !== null) connection.arrived(chunk);
+}
+
+/** Without `ReadBlocks`. */
 function onData(this: ConnectedSocket, chunk: Buffer): void {
-  this[CONNECTION]?.take(chunk);
+  const connection = this[CONNECTION]!;
+  connection.door.blocks.note(chunk);
+  connection.arrived(chunk);
+}
+
+function onRead(this: ConnectedSocket, size: number, block: Buffer): boolean {
+  const connection = this[CONNECTION]!;
+  connection.arrived(connection.door.blocks.takeOut(size, block));
+  return true;
 }
 
 function onDrain(this: ConnectedSocket): void {

@@ -4,8 +4,8 @@
 import type { Clock, Log, TimerWheel } from '#base';
 import type { Doorkeeper, TransportKind } from '#broker';
 import type { SocketLimit } from './admission.ts';
-import type { ReadGarbage } from './garbage.ts';
 import type { EdgeMetrics } from './metrics.ts';
+import type { ReadBlocks } from './read-blocks.ts';
 
 export interface Door {
   readonly kind: TransportKind;
@@ -19,7 +19,7 @@ export interface Door {
   readonly log: Log;
   readonly metrics: EdgeMetrics;
   readonly sockets: SocketLimit;
-  readonly garbage: ReadGarbage | undefined;
+  readonly blocks: ReadBlocks;
   /** From accept until the broker has the connection: PROXY header, TLS and upgrade together. */
   readonly handshakeMs: number;
   /** How long an ended connection may take to send what is left. */

@@ -11,11 +11,12 @@ import type { SocketLimit } from './admission.ts';
 import type { CertificateDirectory, TlsSettings } from './certificates.ts';
 import { attachConnection, Connection } from './connection.ts';
 import type { Door } from './door.ts';
-import type { ReadGarbage } from './garbage.ts';
 import { Greeting, type NextStage } from './greeting.ts';
+import { EDGE_LIMITS } from './limits.ts';
 import { formatListenerUrl, type ListenerUrl, parseListenerUrl } from './listener-url.ts';
 import { type EdgeMetrics, silentEdgeMetrics } from './metrics.ts';
 import { createProxyStage } from './proxy.ts';
+import { ReadBlocks } from './read-blocks.ts';
 import { createTicketKeys, type TicketKeys } from './ticket-keys.ts';
 import { openTlsStage, type TlsStage } from './tls.ts';
 import { createWebSocketStage } from './websocket.ts';
@@ -32,8 +33,8 @@ export interface ListenerOptions {
   readonly log: Log;
   /** Shared by all listeners of the process. */
   readonly sockets: SocketLimit;
-  /** Shared as well; `undefined`: the collector is left to itself. */
-  readonly garbage?: ReadGarbage;
+  /** Shared as well; without it the listener makes its own. */
+  readonly blocks?: ReadBlocks;
   readonly metrics?: EdgeMetrics;
   /** Required for `mqtts` and `wss`. */
   readonly tls?: TlsSettings;
@@ -101,9 +102,9 @@ function createDoor(options: ListenerOptions, url: ListenerUrl): Door {
     log: options.log,
     metrics: options.metrics ?? silentEdgeMetrics,
     sockets: options.sockets,
-    garbage: options.garbage,
-    handshakeMs: options.handshakeMs ?? 10_000,
-    lingerMs: options.lingerMs ?? 5_000,
+    blocks: options.blocks ?? new ReadBlocks(),
+    handshakeMs: options.handshakeMs ?? EDGE_LIMITS.handshakeMs,
+    lingerMs: options.lingerMs ?? EDGE_LIMITS.lingerMs,
   };
 }
 
@@ -178,7 +179,7 @@ function listen(server: Server, options: ListenerOptions, url: ListenerUrl): Pro
       {
         host: url.host,
         port: url.port,
-        backlog: options.backlog ?? 4_096,
+        backlog: options.backlog ?? EDGE_LIMITS.backlog,
         reusePort: options.reusePort ?? false,
       },
       () => {

@@ -14,6 +14,8 @@ import {
 } from '../../test/harness/echo-listener.ts';
 
 const MEGABYTE = Buffer.alloc(1024 * 1024, 7);
+/** What a paused connection may read ahead, and a read or two. */
+const READ_BYTES_MAX = 512 * 1024;
 const authority = createAuthority({ after });
 const server = authority.issue('localhost');
 
@@ -230,9 +232,10 @@ describe('WebSocket', () => {
     for (let i = 0; i < 20; i++) client.send(MEGABYTE);
     await until(() => client.bufferedAmount > 0, 'the client is held up');
 
-    assert.ok(guest.chunkCount <= 2);
+    assert.ok(guest.received.length < READ_BYTES_MAX);
+    const { chunkCount } = guest;
     guest.transport.resume();
-    await until(() => guest.chunkCount >= 2, 'the next frame');
+    await until(() => guest.chunkCount > chunkCount, 'more of them');
   });
 
   test('a paused connection that is destroyed is closed once', async (t) => {
@@ -240,7 +243,7 @@ describe('WebSocket', () => {
     const client = dial(t, echo);
     await once(client, 'open');
     client.send(MEGABYTE);
-    await until(() => echo.guests[0]?.chunkCount === 1, 'the first frame');
+    await until(() => (echo.guests[0]?.chunkCount ?? 0) > 0, 'the first frame');
 
     echo.guests[0]?.transport.destroy();
 

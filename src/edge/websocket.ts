@@ -11,9 +11,9 @@ import type { Socket } from 'node:net';
 import { binaryFrameHeader, closeFrame, pongFrame, WebSocketClose, WebSocketReader } from '#wire';
 import { attachConnection, Connection, onError, sizeOf } from './connection.ts';
 import { type Door, isHostName } from './door.ts';
+import { EDGE_LIMITS } from './limits.ts';
 import { greetingOf, type NextStage, tieGreeting } from './greeting.ts';
 
-const HEADER_BYTES_MAX = 8 * 1024;
 const PROTOCOLS = ['mqtt', 'mqttv3.1'];
 const VERSION = '13';
 /** 16 bytes in base64. */
@@ -57,7 +57,7 @@ class WebSocketConnection extends Connection {
     if (this.ending) return;
     this.ending = true;
     this.socket.write(closeFrame(WebSocketClose.normal));
-    this.socket.resume();
+    this.readOn();
     this.startLinger();
   }
 
@@ -126,7 +126,7 @@ export function createWebSocketStage(options: {
 function createHttpServer(): Server {
   // Its own timeouts are off: the greeting's deadline covers the request.
   return createServer({
-    maxHeaderSize: HEADER_BYTES_MAX,
+    maxHeaderSize: EDGE_LIMITS.headerBytesMax,
     headersTimeout: 0,
     requestTimeout: 0,
     keepAliveTimeout: 0,

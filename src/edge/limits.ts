@@ -1,0 +1,47 @@
+/** Every bound of the listeners in one table; the documentation prints it. */
+
+interface LimitRow {
+  readonly name: string;
+  readonly unit: string;
+  readonly value: number;
+  readonly policy: string;
+}
+
+export interface EdgeLimits {
+  /** Connections the system may hold until we accept them. */
+  readonly backlog: number;
+  /** Sockets whose client is not the broker's yet, over the connections that may be. */
+  readonly socketsOverConnections: number;
+  readonly handshakeMs: number;
+  readonly lingerMs: number;
+  readonly headerBytesMax: number;
+  readonly ownBlockCountMax: number;
+  readonly aheadBytesMax: number;
+}
+
+export const EDGE_LIMITS: EdgeLimits = {
+  backlog: 4096,
+  socketsOverConnections: 1024,
+  handshakeMs: 10_000,
+  lingerMs: 5000,
+  headerBytesMax: 8 * 1024,
+  ownBlockCountMax: 128,
+  aheadBytesMax: 16 * 1024,
+};
+
+const L: EdgeLimits = EDGE_LIMITS;
+
+// biome-ignore format: a table reads in columns
+export const EDGE_LIMIT_ROWS: readonly LimitRow[] = [
+  row('connections not accepted yet', 'count a listener', L.backlog, 'the system lets further ones wait, or try again'),
+  row('sockets over the connections allowed', 'count', L.socketsOverConnections, 'closed as they come'),
+  row('time for PROXY header, TLS and upgrade', 'ms', L.handshakeMs, 'closed'),
+  row('time to take what is left', 'ms', L.lingerMs, 'closed, whatever is left'),
+  row('request of a WebSocket', 'bytes', L.headerBytesMax, 'answered 431, closed'),
+  row('sockets with a block of 256 KiB to read into', 'count', L.ownBlockCountMax, 'what others send in bulk is copied'),
+  row('bytes from a client that is not to be read', 'bytes, then a read', L.aheadBytesMax, 'it is not read'),
+];
+
+function row(name: string, unit: string, value: number, policy: string): LimitRow {
+  return { name, unit, value, policy };
+}

@@ -1,0 +1,142 @@
+/** Sockets read into shared memory, and what was read is nobody else's afterwards. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { after, describe, test, type TestContext } from 'node:test';
+import { connect as connectTls } from 'node:tls';
+import { createAuthority } from '../../test/harness/certificates.ts';
+import { type Chance, chanceOf } from '../../test/harness/chance.ts';
+import { type EchoListener, openEcho, until } from '../../test/harness/echo-listener.ts';
+import { findFields, ReadBlocks } from './read-blocks.ts';
+
+const KIB = 1024;
+const authority = createAuthority({ after });
+const server = authority.issue('localhost');
+
+describe('read blocks', () => {
+  for (const scheme of ['mqtt', 'mqtts'] as const) {
+    for (const offered of [true, false]) {
+      const how = offered ? 'read into blocks' : 'read as Node does it';
+      test(`${scheme}, ${how}: every chunk stays as it was, whoever is read next`, async (t) => {
+        const blocks = new ReadBlocks({
+          ownBlockCountMax: 4,
+          ...(offered ? {} : { fields: null }),
+        });
+        const chunks: Buffer[][] = [];
+        const echo = await openKeeping(t, scheme, blocks, chunks);
+        const chance = chanceOf(11);
+        const sent = await Promise.all(
+          Array.from({ length: 8 }, async (_, sender) => {
+            const client = await dial(t, scheme, echo);
+            const bytes = noise(chance, sender, 600 * KIB);
+            await sendInPieces(client, bytes, chance);
+            return bytes;
+          }),
+        );
+        const total = sent.reduce((sum, bytes) => sum + bytes.length, 0);
+        await until(
+          () => chunks.flat().reduce((sum, { length }) => sum + length, 0) === total,
+          'all',
+        );
+
+        const received = chunks.map((own) => Buffer.concat(own));
+        for (const bytes of sent) assert.ok(received.some((other) => other.equals(bytes)));
+        assert.ok(blocks.ownCount <= 4);
+        if (!offered) assert.equal(blocks.ownCount, 0);
+      });
+    }
+  }
+
+  test('a socket that sends in bulk has a block of its own until it sends little, or goes', async (t) => {
+    const blocks = new ReadBlocks({ ownBlockCountMax: 2 });
+    const chunks: Buffer[][] = [];
+    const echo = await openKeeping(t, 'mqtt', blocks, chunks);
+    const receivedBy = (at: number): number =>
+      (chunks[at] ?? []).reduce((sum, { length }) => sum + length, 0);
+    const bulk = Buffer.alloc(200 * KIB);
+    const clients: Socket[] = [];
+    for (let at = 0; at < 3; at++) {
+      const client = await dial(t, 'mqtt', echo);
+      client.write(bulk);
+      await until(() => receivedBy(at) === bulk.length, 'the bulk is there');
+      clients.push(client);
+    }
+    assert.equal(blocks.ownCount, 2, 'no more than may be');
+
+    clients[0]!.write('little');
+    await until(() => receivedBy(0) === bulk.length + 6, 'the little is there');
+    assert.equal(blocks.ownCount, 1);
+    clients[1]!.destroy();
+    await until(() => blocks.ownCount === 0, 'the block is free');
+    clients[2]!.write(bulk);
+    await until(() => receivedBy(2) === 2 * bulk.length, 'the bulk is there');
+    assert.equal(blocks.ownCount, 1);
+  });
+
+  test('small reads of many make few blocks', async (t) => {
+    const chunks: Buffer[][] = [];
+    const echo = await openKeeping(t, 'mqtt', new ReadBlocks(), chunks);
+    const client = await dial(t, 'mqtt', echo);
+    for (let count = 1; count <= 200; count++) {
+      client.write('message');
+      await until(() => (chunks[0]?.length ?? 0) >= count, 'it is there');
+    }
+
+    assert.ok(new Set(chunks.flat().map(({ buffer }) => buffer)).size <= 4);
+  });
+
+  test('this Node offers it', () => {
+    assert.notEqual(findFields(), null);
+  });
+});
+
+/** A listener that keeps each guest's chunks as they are. */
+async function openKeeping(
+  t: TestContext,
+  scheme: 'mqtt' | 'mqtts',
+  blocks: ReadBlocks,
+  chunks: Buffer[][],
+): Promise<EchoListener> {
+  const echo = await openEcho(t, {
+    url: `${scheme}://127.0.0.1:0`,
+    blocks,
+    ...(scheme === 'mqtts' ? { tls: { ...server, clientCertificates: 'off' } } : {}),
+    onData: (guest, chunk) => void (chunks[echo.guests.indexOf(guest)] ??= []).push(chunk),
+  });
+  return echo;
+}
+
+async function dial(
+  t: TestContext,
+  scheme: 'mqtt' | 'mqtts',
+  { port }: EchoListener,
+): Promise<Socket> {
+  const where = { host: '127.0.0.1', port, noDelay: true };
+  const tls = scheme === 'mqtts';
+  const client = tls
+    ? connectTls({ ...where, servername: 'localhost', ca: authority.certificate })
+    : connect(where);
+  t.after(() => client.destroy());
+  await once(client, tls ? 'secureConnect' : 'connect');
+  return client;
+}
+
+/** Bytes of which each place of each sender is different. */
+function noise(chance: Chance, sender: number, size: number): Buffer {
+  const bytes = Buffer.alloc(size);
+  for (let at = 0; at < size; at += 4) bytes.writeUInt32LE(chance.below(2 ** 32), at);
+  bytes[0] = sender;
+  return bytes;
+}
+
+/** Small pieces, middling ones and large ones, with pauses that let others come between. */
+async function sendInPieces(client: Socket, bytes: Buffer, chance: Chance): Promise<void> {
+  let at = 0;
+  while (at < bytes.length) {
+    const size = 1 + chance.below(chance.pick([100, 3 * KIB, 20 * KIB, 100 * KIB]));
+    const piece = bytes.subarray(at, at + size);
+    at += size;
+    if (!client.write(piece)) await once(client, 'drain');
+    if (chance.happens(0.5)) await new Promise((resolve) => setImmediate(resolve));
+  }
+}
