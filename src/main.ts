@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { systemClock, systemRandom } from '#base';
-import { CommandError, type CommandIo, EXIT, orStopped } from '#cli';
+import { CommandError, type CommandIo, EXIT, keepCompiledCode, orStopped } from '#cli';
 import { nearest, UsageError } from '#config';
 
 /** A bug of ours, as sysexits(3) numbers it: an internal software error. */
@@ -184,6 +184,7 @@ function settleStreamsAndBugs(isBroker: boolean): void {
 }
 
 async function main(argv: readonly string[]): Promise<void> {
+  keepCompiledCode(process.env);
   settleStreamsAndBugs(argv[0] === 'start');
   const io = createIo(stopOnSignals());
   let code: number;

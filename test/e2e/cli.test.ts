@@ -1,6 +1,8 @@
 /** The command line without a broker: help, names, exit codes, and what is refused how. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { runProgram } from '../harness/program.ts';
 
@@ -55,6 +57,30 @@ for (const [words, stderr] of refused) {
     assert.equal(result.stdout, '');
   });
 }
+
+test('compiled code is kept for the next run, where the user keeps such things', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'ternmq-cache-'));
+  try {
+    const environment = { XDG_CACHE_HOME: home };
+    const first = await runProgram(['start', '--help'], { environment });
+    const kept = readdirSync(home, { recursive: true, withFileTypes: true });
+    const second = await runProgram(['start', '--help'], { environment });
+
+    assert.deepEqual(second, first);
+    assert.ok(kept.filter((entry) => entry.isFile()).length > 10);
+  } finally {
+    rmSync(home, { recursive: true });
+  }
+});
+
+test('without a place for compiled code a run is as any other', async () => {
+  const environment = { XDG_CACHE_HOME: '/dev/null/nowhere' };
+
+  const { code, stdout, stderr } = await runProgram(['--version'], { environment });
+
+  assert.deepEqual([code, stderr], [0, '']);
+  assert.match(stdout, /^\d/);
+});
 
 test('a Node that is too old is named, before anything fails for it', async () => {
   const old = "{ value: { ...process.versions, node: '22.9.0' } }";
