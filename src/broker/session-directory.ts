@@ -5,14 +5,14 @@
  * client reconnects; what happens between two awaits of a claim is checked again after them.
  */
 import type { Caller } from '#identity';
-import type { Position, Settled } from '#ports';
+import type { Position } from '#ports';
 import type { Broker } from './broker.ts';
 import type { Connection } from './connection.ts';
 import { Departures } from './departures.ts';
 import { durably } from './durably.ts';
 import { groupKey, type InstanceSpace } from './instance-space.ts';
+import { KeptMail } from './kept-mail.ts';
 import { claimLeases, dropLeases, type Lease, returnLeases } from './leases.ts';
-import { isMailbox, mailboxText, mayHaveMailbox } from './mailbox.ts';
 import { replayRetained } from './retained-replay.ts';
 import { Session } from './session.ts';
 import type { SharedGroup } from './shared-group.ts';
@@ -22,7 +22,6 @@ import { EXPIRY_BUCKET_MS, expiryMs, type StoredIds, type StoredSession } from '
 const NO_IDS: StoredIds = { inbound: [], retained: [] };
 const SWEEP_PERIOD_MS = 1000;
 const RETRY_MS = 1000;
-const DAY = 86_400;
 /** Sessions removed at a time when many have expired: they share commits. */
 const REMOVALS_AT_ONCE = 512;
 
@@ -36,12 +35,14 @@ export class SessionDirectory {
   readonly #broker: Broker;
   readonly #claims = new Map<string, Promise<void>>();
   readonly #departures: Departures;
+  readonly #keptMail: KeptMail;
   #sweeping = false;
   #sweptMs = 0;
 
   constructor(broker: Broker) {
     this.#broker = broker;
     this.#departures = new Departures(broker);
+    this.#keptMail = new KeptMail(broker, this.#departures);
   }
 
   /** Gives the connection its session; answers whether there was one to go on with. */
@@ -72,7 +73,7 @@ export class SessionDirectory {
     await this.#departures.finish(key);
     let stored = await sessions.read(key);
     const over = stored !== undefined && this.#isOver(stored);
-    const mail = over ? undefined : await this.#mailOf(key, stored);
+    const mail = over ? undefined : await this.#keptMail.mailOf(key, stored);
     if (stored !== undefined && (claim.cleanStart || over || stored.mailboxOnly === true)) {
       await this.#removeStored(space, key, stored);
       stored = undefined;
@@ -88,7 +89,7 @@ export class SessionDirectory {
     }
     // The client may have left while we read: then the session stays as it was stored.
     if (connection.gone) {
-      if (stored === undefined && mail !== undefined) this.#keepMailbox(session, mail);
+      if (stored === undefined && mail !== undefined) this.#keptMail.keep(session, mail);
       return false;
     }
     if (stored !== undefined) {
@@ -100,7 +101,7 @@ export class SessionDirectory {
       this.#broker.metrics.sessionsResumed++;
     }
     claimLeases(session);
-    if (hasMailbox(session)) openMailbox(session, mail);
+    this.#keptMail.open(session, mail);
     session.connection = connection;
     replayRetained(session);
     connection.session = session;
@@ -131,7 +132,8 @@ export class SessionDirectory {
       // Nothing of it stays, and nothing of it is on disk.
       session.expirySeconds = 0;
       session.durable = false;
-      if (mail !== undefined && session.connection !== undefined) this.#keepMailbox(session, mail);
+      if (mail !== undefined && session.connection !== undefined)
+        this.#keptMail.keep(session, mail);
       throw error;
     }
   }
@@ -164,10 +166,7 @@ export class SessionDirectory {
     if (!stays) {
       session.space.endSession(session);
       if (session.durable) this.#departures.end(session);
-      if (isReadingMail(session) && !session.space.instance.removed) {
-        const { live, next, readsUntil, inflight } = session;
-        this.#keepMailbox(session, unreadFrom(live ? readsUntil : next, inflight.list()));
-      }
+      this.#keptMail.leave(session);
       wills.connectionClosed(connection, 0);
       return;
     }
@@ -177,69 +176,10 @@ export class SessionDirectory {
     wills.connectionClosed(connection, session.expirySeconds);
   }
 
-  /** Up to where the client has its P2P messages; `undefined`: it has no mailbox. */
-  async #mailOf(key: string, stored: StoredSession | undefined): Promise<Position | undefined> {
-    const mailbox = stored?.subscriptions.find((item) => isMailbox(item.text));
-    if (mailbox === undefined) return undefined;
-    if (stored?.mailboxOnly === true) return mailbox.since;
-    const cursor = await this.#broker.sessions.readCursor(key);
-    if (cursor === undefined) return mailbox.since;
-    return Math.max(mailbox.since, unreadFrom(cursor.next, cursor.deliveries));
-  }
-
   /** For the first P2P message to a client that has no session; false: it cannot be kept. */
   makeMailbox(space: InstanceSpace, clientId: string): boolean {
     const key = space.sessionKey(clientId);
-    if (!mayHaveMailbox(clientId) || this.#claims.has(key)) return false;
-    if (space.mailboxes.size >= this.#broker.limits.mailboxCountMax) return false;
-    const end = space.log.end();
-    if (this.#departures.has(key)) this.#keepMailbox({ space, key, clientId }, end);
-    else this.#beginMailbox({ space, key, clientId }, end);
-    return true;
-  }
-
-  /** In the same commit as the message that it is made for. */
-  #beginMailbox(
-    { space, key, clientId }: Pick<Session, 'space' | 'key' | 'clientId'>,
-    since: Position,
-  ): void {
-    const stored = this.#mailboxOf(space, clientId, since);
-    this.#writeMailbox(key, stored, {
-      patient: true,
-      settled: (fault) => {
-        // Nor was the message kept: the next one makes it anew.
-        if (fault !== undefined) space.uncountOffline(stored.subscriptions);
-      },
-    });
-    space.countOffline(stored.subscriptions);
-  }
-
-  /** Until the client comes, or its messages are no longer kept. */
-  #keepMailbox(
-    { space, key, clientId }: Pick<Session, 'space' | 'key' | 'clientId'>,
-    since: Position,
-  ): void {
-    const stored = this.#mailboxOf(space, clientId, since);
-    const write = (settled: Settled): void => this.#writeMailbox(key, stored, settled);
-    this.#departures.begin({ space, key, write });
-    space.countOffline(stored.subscriptions);
-  }
-
-  #mailboxOf({ instance }: InstanceSpace, clientId: string, since: Position): StoredSession {
-    const seconds = Math.ceil(Math.min(instance.limits.offlineMessageAgeMs / 1000, DAY * 30));
-    return {
-      expirySeconds: seconds,
-      disconnectedMs: this.#broker.clock.nowMs(),
-      keepsIds: false,
-      mailboxOnly: true,
-      subscriptions: [storedMailbox(clientId, since)],
-    };
-  }
-
-  #writeMailbox(key: string, stored: StoredSession, settled: Settled): void {
-    const { sessions } = this.#broker;
-    sessions.setExpiry(key, stored.disconnectedMs + stored.expirySeconds * 1000);
-    sessions.rewrite(key, stored, settled);
+    return !this.#claims.has(key) && this.#keptMail.make({ space, key, clientId });
   }
 
   /** A new expiry at DISCONNECT (5.0). */
@@ -433,45 +373,6 @@ class GroupBeginnings {
   of({ space, key }: SharedGroup): Position | undefined {
     return this.#bySpace.get(space)?.get(key);
   }
-}
-
-function hasMailbox({ space, clientId }: Session): boolean {
-  return space.guard.compatible && mayHaveMailbox(clientId);
-}
-
-/** It is transient and has not had all of the mail it found. */
-function isReadingMail({ readsUntil, live, next, inflight }: Session): boolean {
-  if (readsUntil === Number.POSITIVE_INFINITY) return false;
-  const read = unreadFrom(live ? readsUntil : next, inflight.list());
-  return read < readsUntil;
-}
-
-function storedMailbox(clientId: string, since: Position): StoredSubscription {
-  const text = mailboxText(clientId);
-  return { text, qos: 2, noLocal: false, retainAsPublished: false, identifier: 0, since };
-}
-
-/** Every session of a compatible instance has one; what came while there was none is read now. */
-function openMailbox(session: Session, mail: Position | undefined): void {
-  const { space, clientId } = session;
-  if (session.subscriptions.has(mailboxText(clientId))) return;
-  const end = space.log.end();
-  const since = mail ?? end;
-  space.subscribe(session, storedMailbox(clientId, since));
-  if (since >= end) return;
-  session.next = Math.min(session.next, since);
-  session.live = false;
-  session.behind = true;
-  if (!session.durable) session.readsUntil = end; // what comes from here on comes live
-}
-
-/** Up to here a client has all of its messages that it has acknowledged in order. */
-function unreadFrom(next: Position, open: readonly { readonly position: Position }[]): Position {
-  let since = next;
-  for (const { position } of open) {
-    if (position > 0) since = Math.min(since, position - 1);
-  }
-  return since;
 }
 
 function bucketOf(nowMs: number): number {
