@@ -25,6 +25,8 @@ import { compose, type House } from './compose.ts';
 
 const CLOSE_MS = 10_000;
 const LOOK_EVERY_MS = 5_000;
+/** Small buffers are cut from pools, and one that is kept keeps its pool: 64 KiB would be much. */
+const POOL_BYTES = 8 * 1024;
 
 /** Variables of other commands that share the prefix. */
 const OTHER_VARIABLES = [
@@ -99,6 +101,7 @@ async function run(
 }
 
 async function open(settings: Settings, log: SwitchableLog, io: CommandIo): Promise<House> {
+  Buffer.poolSize = POOL_BYTES;
   try {
     return await compose({
       settings,

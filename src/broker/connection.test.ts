@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { openLocalBroker, openLocalDoor } from '../../test/harness/local-broker.ts';
 import { until } from '../../test/harness/until.ts';
 import type { Broker } from './broker.ts';
@@ -27,6 +29,11 @@ class Line implements Transport {
 
   say(...parts: readonly Buffer[]): void {
     for (const part of parts) if (!this.closed) this.#endpoint.data(Buffer.from(part));
+  }
+
+  /** A chunk as it is. */
+  give(chunk: Buffer): void {
+    this.#endpoint.data(chunk);
   }
 
   send(pieces: readonly Uint8Array[], count: number): void {
@@ -288,3 +295,34 @@ test('whoever is not admitted costs neither clients nor other newcomers anything
   assert.deepEqual(await newcomer.answer(), [0x20, 0]);
   for (const line of strangers) line.destroy();
 });
+
+test('what a client says while it is not read holds no more than it says', async (t) => {
+  const broker = await openLocalBroker(t);
+  const line = new Line(broker);
+  const before = heldBytes();
+  line.say(connectPacket('byte by byte'));
+  assert.ok(line.paused, 'it is not read until it is admitted');
+
+  // Each byte in a block of its own, as when others are read in between.
+  for (let at = 0; at < 1000; at++) {
+    const block = Buffer.alloc(64 * 1024);
+    block[0] = PINGREQ[at % 2]!;
+    line.give(block.subarray(0, 1));
+  }
+
+  const held = heldBytes() - before;
+  assert.ok(held < 4 * 1024 * 1024, `${held} bytes are held`);
+  await until(
+    () => line.heard.length > 500 * PINGREQ.length,
+    () => 'each PINGREQ is answered',
+  );
+});
+
+/** In buffers, whoever still has them. */
+function heldBytes(): number {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  collect();
+  collect();
+  return process.memoryUsage().arrayBuffers;
+}

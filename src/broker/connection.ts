@@ -13,6 +13,7 @@ import type { ConnectPacket, ProtocolVersion } from '#wire';
 import { AckQueue, type PendingAck } from './acks.ts';
 import type { Broker } from './broker.ts';
 import { peekVersion } from './connect-version.ts';
+import { keepBytes } from './kept-bytes.ts';
 import { Outbox } from './outbox.ts';
 import { PartialPacket } from './partial-packet.ts';
 import type { Session } from './session.ts';
@@ -100,7 +101,6 @@ export class Connection implements Endpoint, Flushable {
   waitsSinceMs = 0;
   #paused = false;
   #held: Buffer[] | undefined = undefined;
-  #heldOffset = 0;
 
   constructor(broker: Broker, transport: Transport) {
     this.broker = broker;
@@ -118,7 +118,7 @@ export class Connection implements Endpoint, Flushable {
     // A large packet may take longer to come than the client may be silent [MQTT-3.1.2-22].
     if (chunk.length >= LIVELY_BYTES) this.heard();
     if (this.#blocked !== 0) {
-      (this.#held ??= []).push(chunk);
+      (this.#held ??= []).push(keepBytes(chunk));
       if (!this.#paused) {
         this.#paused = true;
         this.transport.pause();
@@ -130,7 +130,7 @@ export class Connection implements Endpoint, Flushable {
       this.#workTurn = this.broker.turnNumber;
       this.work = 0;
     }
-    this.broker.turn.readHandled(this.#handle(chunk, 0));
+    this.broker.turn.readHandled(this.#handle(chunk));
   }
 
   /** Stops handling input for that reason. */
@@ -166,11 +166,9 @@ export class Connection implements Endpoint, Flushable {
     let packets = 0;
     while (this.#held !== undefined && this.#blocked === 0) {
       const chunk = this.#held[0]!;
-      const offset = this.#heldOffset;
-      this.#heldOffset = 0;
       if (this.#held.length === 1) this.#held = undefined;
       else this.#held.shift();
-      packets += this.#handle(chunk, offset);
+      packets += this.#handle(chunk);
     }
     this.broker.turn.readHandled(packets);
   }
@@ -198,10 +196,10 @@ export class Connection implements Endpoint, Flushable {
     this.heardTick = this.broker.wheel.tick;
   }
 
-  /** Handles the packets of `chunk` from `offset`; returns how many there were. */
-  #handle(chunk: Buffer, offset: number): number {
+  /** Handles the packets of `chunk`; returns how many there were. */
+  #handle(chunk: Buffer): number {
     const broker = this.broker;
-    let at = offset;
+    let at = 0;
     let packets = 0;
     if (this.#partial !== undefined) {
       at = this.#fillPartial(chunk, at);
@@ -267,8 +265,7 @@ export class Connection implements Endpoint, Flushable {
   }
 
   #hold(chunk: Buffer, at: number): void {
-    this.#heldOffset = at;
-    (this.#held ??= []).unshift(chunk);
+    (this.#held ??= []).unshift(keepBytes(chunk, at));
   }
 
   /** [MQTT-3.2.2-15] and the smaller bound until a client is admitted. */

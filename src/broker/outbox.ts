@@ -7,6 +7,7 @@
  *
  * @hot
  */
+import { isWasteful } from './kept-bytes.ts';
 import type { Transport } from './transport.ts';
 
 /** Bytes handed to a transport at a time, so that what it has taken can be told. */
@@ -223,7 +224,7 @@ export class Outbox {
     while (read < pieces.length) {
       let size = 0;
       const from = read;
-      while (read < pieces.length && wasteful(pieces[read]!)) size += pieces[read++]!.length;
+      while (read < pieces.length && isWasteful(pieces[read]!)) size += pieces[read++]!.length;
       if (read === from) {
         pieces[write++] = pieces[read++]!;
         continue;
@@ -239,8 +240,4 @@ export class Outbox {
     pieces.length = write;
     this.#compacted = write;
   }
-}
-
-function wasteful(piece: Uint8Array): boolean {
-  return piece.length * 2 < piece.buffer.byteLength;
 }

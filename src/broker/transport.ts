@@ -30,10 +30,11 @@ export interface Transport {
   readonly bufferedBytes: number;
   /**
    * Sends `pieces[0]` to `pieces[count - 1]` in order, in as few system calls as it can. The
-   * bytes are the transport's until `bufferedBytes` is 0; the array stays the caller's.
+   * bytes are the transport's until `bufferedBytes` is 0; the array stays the caller's. No piece
+   * is empty.
    */
   send(pieces: readonly Uint8Array[], count: number): void;
-  /** Stops and resumes reading. Some 16 KiB may still come after `pause`, and a read after them. */
+  /** Stops and resumes reading. After `pause` 16 KiB may still come, and a read of up to 256 KiB. */
   pause(): void;
   resume(): void;
   /** This client promises no sign of life: the system shall look now and then if it is there. */

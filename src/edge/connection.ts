@@ -91,7 +91,7 @@ export class Connection implements Transport {
 
   send(pieces: readonly Uint8Array[], count: number): void {
     if (this.ending || count === 0) return;
-    if (count === 1) this.socket.write(pieces[0] as Uint8Array);
+    if (count === 1) this.#sendOne(pieces[0] as Uint8Array);
     else this.#sendMany(pieces, count);
     if (this.socket.writableLength > 0) this.noteStall();
   }
@@ -234,6 +234,11 @@ export class Connection implements Transport {
     )._writableState.needDrain = true;
   }
 
+  #sendOne(piece: Uint8Array): void {
+    // Node's TLS reads on inside a write of nothing, into the block it has just handed over.
+    if (piece.length > 0) this.socket.write(piece);
+  }
+
   #sendMany(pieces: readonly Uint8Array[], count: number): void {
     const socket = this.socket;
     if (count > GATHER_COUNT) {
@@ -300,9 +305,14 @@ function onData(this: ConnectedSocket, chunk: Buffer): void {
   connection.arrived(chunk);
 }
 
+/** What is thrown here would keep the socket from being told where to read next. */
 function onRead(this: ConnectedSocket, size: number, block: Buffer): boolean {
   const connection = this[CONNECTION]!;
-  connection.arrived(connection.door.blocks.takeOut(size, block));
+  try {
+    connection.arrived(connection.door.blocks.takeOut(size, block));
+  } catch (error) {
+    connection.fail(error);
+  }
   return true;
 }
 

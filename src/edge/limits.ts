@@ -39,7 +39,7 @@ export const EDGE_LIMIT_ROWS: readonly LimitRow[] = [
   row('time to take what is left', 'ms', L.lingerMs, 'closed, whatever is left'),
   row('request of a WebSocket', 'bytes', L.headerBytesMax, 'answered 431, closed'),
   row('sockets with a block of 256 KiB to read into', 'count', L.ownBlockCountMax, 'what others send in bulk is copied'),
-  row('bytes from a client that is not to be read', 'bytes, then a read', L.aheadBytesMax, 'it is not read'),
+  row('bytes from a client that is not to be read', 'bytes, and a read of at most 256 KiB', L.aheadBytesMax, 'it is not read'),
 ];
 
 function row(name: string, unit: string, value: number, policy: string): LimitRow {

@@ -10,6 +10,7 @@ import { type EchoListener, openEcho, until } from '../../test/harness/echo-list
 import { findFields, ReadBlocks } from './read-blocks.ts';
 
 const KIB = 1024;
+const NOTHING = Buffer.alloc(0);
 const authority = createAuthority({ after });
 const server = authority.issue('localhost');
 
@@ -101,7 +102,10 @@ async function openKeeping(
     url: `${scheme}://127.0.0.1:0`,
     blocks,
     ...(scheme === 'mqtts' ? { tls: { ...server, clientCertificates: 'off' } } : {}),
-    onData: (guest, chunk) => void (chunks[echo.guests.indexOf(guest)] ??= []).push(chunk),
+    onData: (guest, chunk) => {
+      (chunks[echo.guests.indexOf(guest)] ??= []).push(chunk);
+      guest.transport.send([NOTHING], 1); // inside which TLS would read on
+    },
   });
   return echo;
 }

@@ -1,6 +1,14 @@
 /** The command line without a broker: help, names, exit codes, and what is refused how. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -58,18 +66,33 @@ for (const [words, stderr] of refused) {
   });
 }
 
-test('compiled code is kept for the next run, where the user keeps such things', async () => {
+test('compiled code is kept for the next run, where the user keeps such things', async (t) => {
   const home = mkdtempSync(join(tmpdir(), 'ternmq-cache-'));
-  try {
-    const environment = { XDG_CACHE_HOME: home };
-    const first = await runProgram(['start', '--help'], { environment });
-    const kept = readdirSync(home, { recursive: true, withFileTypes: true });
-    const second = await runProgram(['start', '--help'], { environment });
+  t.after(() => rmSync(home, { recursive: true }));
+  const environment = { XDG_CACHE_HOME: home };
+  const first = await runProgram(['start', '--help'], { environment });
+  const kept = readdirSync(home, { recursive: true, withFileTypes: true });
+  const second = await runProgram(['start', '--help'], { environment });
 
-    assert.deepEqual(second, first);
-    assert.ok(kept.filter((entry) => entry.isFile()).length > 10);
-  } finally {
-    rmSync(home, { recursive: true });
+  assert.deepEqual(second, first);
+  assert.ok(kept.filter((entry) => entry.isFile()).length > 10);
+  assert.equal(statSync(join(home, 'ternmq')).mode & 0o777, 0o700);
+});
+
+test('compiled code is not kept where others could put theirs', async (t) => {
+  const home = mkdtempSync(join(tmpdir(), 'ternmq-cache-'));
+  t.after(() => rmSync(home, { recursive: true }));
+  for (const open of [home, join(home, 'ternmq')]) {
+    chmodSync(home, 0o700);
+    mkdirSync(join(home, 'ternmq'), { recursive: true });
+    chmodSync(open, 0o777);
+
+    const { code, stderr } = await runProgram(['--version'], {
+      environment: { XDG_CACHE_HOME: home },
+    });
+
+    assert.deepEqual([code, stderr], [0, '']);
+    assert.deepEqual(readdirSync(join(home, 'ternmq')), []);
   }
 });
 
