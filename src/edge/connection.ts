@@ -328,5 +328,7 @@ function onClose(this: ConnectedSocket): void {
   this[CONNECTION]?.closed();
 }
 
-/** A broken connection is no event of its own: 'close' follows. */
-export function onError(this: Socket): void {}
+/** 'close' tells the broker. TLS says of a bad record that it is one, and would stay open. */
+export function onError(this: Socket): void {
+  this.destroy();
+}

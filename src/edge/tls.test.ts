@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { copyFileSync, writeFileSync } from 'node:fs';
 import { connect as connectTcp } from 'node:net';
 import { join } from 'node:path';
+import { Duplex } from 'node:stream';
 import { after, describe, test, type TestContext } from 'node:test';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { Fault } from '#base';
@@ -248,6 +249,26 @@ describe('certificates', () => {
       });
     }
   });
+});
+
+test('what is no record, in the middle of a connection, ends it', async (t) => {
+  const echo = await openTls(t);
+  const raw = connectTcp({ port: echo.port, host: '127.0.0.1' });
+  t.after(() => raw.destroy());
+  await once(raw, 'connect');
+  const wire = new Duplex({
+    read: () => {},
+    write: (chunk: Buffer, _encoding, done) => void raw.write(chunk, () => done()),
+  });
+  raw.on('data', (chunk) => wire.push(chunk));
+  const client = dial(t, echo, { socket: wire });
+  assert.equal(await ask(client, 'hello'), 'hello');
+
+  raw.write('this is no record at all, and longer than the header of one');
+
+  await until(() => echo.guests[0]?.closedCount === 1, 'closed');
+  assert.equal(echo.sockets.count, 0);
+  assert.equal(echo.count('bug'), 0);
 });
 
 function openTls(t: TestContext, options: EchoOptions = {}): Promise<EchoListener> {
