@@ -10,12 +10,10 @@ import type { Socket } from 'node:net';
 import { Timer } from '#base';
 import type { Endpoint, Peer, Transport, TransportKind } from '#broker';
 import { type Door, plainAddress } from './door.ts';
+import { writeGathered } from './gather.ts';
 import { EDGE_LIMITS } from './limits.ts';
 
 const CONNECTION = Symbol('connection');
-// Above this many pieces, and below this mean size, one copy beats a long writev.
-const GATHER_COUNT = 16;
-const GATHER_MEAN_BYTES = 512;
 /** Silence after which TCP asks whether the peer is still there. */
 const KEEP_ALIVE_MS = 300_000;
 
@@ -207,7 +205,6 @@ export class Connection implements Transport {
   closed(): void {
     this.ending = true;
     this.door.sockets.give();
-    this.door.blocks.release(this.socket);
     if (this.#linger !== undefined) this.door.wheel.cancel(this.#linger);
     const endpoint = this.#endpoint;
     if (endpoint === undefined) return;
@@ -241,34 +238,11 @@ export class Connection implements Transport {
 
   #sendMany(pieces: readonly Uint8Array[], count: number): void {
     const socket = this.socket;
-    if (count > GATHER_COUNT) {
-      const size = sizeOf(pieces, count);
-      if (size < count * GATHER_MEAN_BYTES) {
-        socket.write(gather(pieces, count, size));
-        return;
-      }
-    }
+    if (writeGathered(socket, pieces, count)) return;
     socket.cork();
     for (let i = 0; i < count; i++) socket.write(pieces[i] as Uint8Array);
     socket.uncork();
   }
-}
-
-export function sizeOf(pieces: readonly Uint8Array[], count: number): number {
-  let size = 0;
-  for (let i = 0; i < count; i++) size += (pieces[i] as Uint8Array).length;
-  return size;
-}
-
-function gather(pieces: readonly Uint8Array[], count: number, size: number): Buffer {
-  const target = Buffer.allocUnsafe(size);
-  let offset = 0;
-  for (let i = 0; i < count; i++) {
-    const piece = pieces[i] as Uint8Array;
-    target.set(piece, offset);
-    offset += piece.length;
-  }
-  return target;
 }
 
 /** Ties `connection` to its socket and starts reading. */

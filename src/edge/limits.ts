@@ -15,7 +15,6 @@ export interface EdgeLimits {
   readonly handshakeMs: number;
   readonly lingerMs: number;
   readonly headerBytesMax: number;
-  readonly ownBlockCountMax: number;
   readonly aheadBytesMax: number;
 }
 
@@ -25,7 +24,6 @@ export const EDGE_LIMITS: EdgeLimits = {
   handshakeMs: 10_000,
   lingerMs: 5000,
   headerBytesMax: 8 * 1024,
-  ownBlockCountMax: 128,
   aheadBytesMax: 16 * 1024,
 };
 
@@ -38,7 +36,6 @@ export const EDGE_LIMIT_ROWS: readonly LimitRow[] = [
   row('time for PROXY header, TLS and upgrade', 'ms', L.handshakeMs, 'closed'),
   row('time to take what is left', 'ms', L.lingerMs, 'closed, whatever is left'),
   row('request of a WebSocket', 'bytes', L.headerBytesMax, 'answered 431, closed'),
-  row('sockets with a block of 256 KiB to read into', 'count', L.ownBlockCountMax, 'what others send in bulk is copied'),
   row('bytes from a client that is not to be read', 'bytes, and a read of at most 256 KiB', L.aheadBytesMax, 'it is not read'),
 ];
 

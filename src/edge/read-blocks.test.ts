@@ -19,10 +19,7 @@ describe('read blocks', () => {
     for (const offered of [true, false]) {
       const how = offered ? 'read into blocks' : 'read as Node does it';
       test(`${scheme}, ${how}: every chunk stays as it was, whoever is read next`, async (t) => {
-        const blocks = new ReadBlocks({
-          ownBlockCountMax: 4,
-          ...(offered ? {} : { fields: null }),
-        });
+        const blocks = new ReadBlocks(offered ? {} : { fields: null });
         const chunks: Buffer[][] = [];
         const echo = await openKeeping(t, scheme, blocks, chunks);
         const chance = chanceOf(11);
@@ -42,36 +39,30 @@ describe('read blocks', () => {
 
         const received = chunks.map((own) => Buffer.concat(own));
         for (const bytes of sent) assert.ok(received.some((other) => other.equals(bytes)));
-        assert.ok(blocks.ownCount <= 4);
-        if (!offered) assert.equal(blocks.ownCount, 0);
       });
     }
   }
 
-  test('a socket that sends in bulk has a block of its own until it sends little, or goes', async (t) => {
-    const blocks = new ReadBlocks({ ownBlockCountMax: 2 });
+  test('a socket that sends in bulk brings more at a time, until it does not', async (t) => {
     const chunks: Buffer[][] = [];
-    const echo = await openKeeping(t, 'mqtt', blocks, chunks);
-    const receivedBy = (at: number): number =>
-      (chunks[at] ?? []).reduce((sum, { length }) => sum + length, 0);
-    const bulk = Buffer.alloc(200 * KIB);
-    const clients: Socket[] = [];
-    for (let at = 0; at < 3; at++) {
-      const client = await dial(t, 'mqtt', echo);
-      client.write(bulk);
-      await until(() => receivedBy(at) === bulk.length, 'the bulk is there');
-      clients.push(client);
-    }
-    assert.equal(blocks.ownCount, 2, 'no more than may be');
+    const echo = await openKeeping(t, 'mqtt', new ReadBlocks(), chunks);
+    const client = await dial(t, 'mqtt', echo);
+    const received = (): number => (chunks[0] ?? []).reduce((sum, { length }) => sum + length, 0);
+    const sizes = async (bytes: number): Promise<number[]> => {
+      const before = received();
+      const from = chunks[0]?.length ?? 0;
+      client.write(Buffer.alloc(bytes));
+      await until(() => received() === before + bytes, 'all is there');
+      return (chunks[0] ?? []).slice(from).map(({ length }) => length);
+    };
 
-    clients[0]!.write('little');
-    await until(() => receivedBy(0) === bulk.length + 6, 'the little is there');
-    assert.equal(blocks.ownCount, 1);
-    clients[1]!.destroy();
-    await until(() => blocks.ownCount === 0, 'the block is free');
-    clients[2]!.write(bulk);
-    await until(() => receivedBy(2) === 2 * bulk.length, 'the bulk is there');
-    assert.equal(blocks.ownCount, 1);
+    assert.ok(Math.max(...(await sizes(8 * 1024 * KIB))) > 64 * KIB);
+    await sizes(100);
+    const [first] = await sizes(8 * 1024 * KIB);
+    assert.ok(first! <= 64 * KIB);
+    for (const chunk of chunks[0]!.filter(({ length }) => length > 2 * KIB)) {
+      assert.equal(chunk.buffer.byteLength, chunk.length, 'it holds no more than it says');
+    }
   });
 
   test('small reads of many make few blocks', async (t) => {

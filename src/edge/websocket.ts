@@ -9,9 +9,10 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { binaryFrameHeader, closeFrame, pongFrame, WebSocketClose, WebSocketReader } from '#wire';
-import { attachConnection, Connection, onError, sizeOf } from './connection.ts';
+import { attachConnection, Connection, onError } from './connection.ts';
 import { type Door, isHostName } from './door.ts';
 import { EDGE_LIMITS } from './limits.ts';
+import { sizeOf } from './gather.ts';
 import { greetingOf, type NextStage, tieGreeting } from './greeting.ts';
 
 const PROTOCOLS = ['mqtt', 'mqttv3.1'];
