@@ -5,7 +5,7 @@
  */
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { FAULTS } from '#base';
+import { FAULTS, type LimitRow } from '#base';
 import { listOptions, type Option, SETTINGS, switchKind, variableName } from '#config';
 import { INSTANCE_METRICS, METRICS } from '#telemetry';
 import { actionsPage } from './generate-actions.ts';
@@ -125,15 +125,6 @@ Answered by \`GetInstanceMetrics\` ([actions](actions.md)), which begins them wi
   return text;
 }
 
-/** A bound, as the tables of bounds hold it. */
-interface LimitRow {
-  readonly name: string;
-  readonly unit: string;
-  readonly value?: number;
-  readonly default?: number;
-  readonly policy: string;
-}
-
 const LIMIT_TABLES = [
   ['src/broker/limits.ts', 'The broker'],
   ['src/edge/limits.ts', 'The listeners'],
@@ -156,7 +147,7 @@ setting is in [configuration](config.md).
     if (rows === undefined) throw new Error(`${path} exports no table of limits`);
     text += `\n## ${title}\n\n| bound | default | unit | at the bound |\n|---|---|---|---|\n`;
     for (const row of rows) {
-      const value = (row.value ?? row.default ?? 0).toLocaleString('en');
+      const value = row.value.toLocaleString('en');
       text += `| ${row.name} | ${value} | ${row.unit} | ${row.policy} |\n`;
     }
   }

@@ -2,6 +2,7 @@
 export { AssertionFailure, assert } from './assert.ts';
 export { type Clock, showSecond, systemClock } from './clock.ts';
 export { FAULTS, Fault, type FaultCode, type FaultRow } from './fault.ts';
+export { type LimitRow, limitRow } from './limit-row.ts';
 export { Timer, TimerWheel } from './timer-wheel.ts';
 export {
   createLog,

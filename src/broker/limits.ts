@@ -2,13 +2,7 @@
  * Every bound of the broker, once: name, unit, default, and what happens at the bound.
  * `docs/limits.md` is generated from the table; what runs takes the numbers from here.
  */
-
-export interface LimitRow {
-  readonly name: string;
-  readonly unit: string;
-  readonly value: number;
-  readonly policy: string;
-}
+import { type LimitRow, limitRow } from '#base';
 
 /** The bounds one broker runs with. Sizes in bytes, times in milliseconds. */
 export interface Limits {
@@ -160,5 +154,5 @@ function row(
   unit: string,
   policy: string,
 ): LimitRow {
-  return { name, unit, value: DEFAULT_LIMITS[name], policy };
+  return limitRow(name, unit, DEFAULT_LIMITS[name], policy);
 }

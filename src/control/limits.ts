@@ -2,6 +2,7 @@
  * Every bound of the control door, once: name, unit, default, and what happens at the bound.
  * `docs/limits.md` is generated from the table; what runs takes the numbers from here.
  */
+import { type LimitRow, limitRow as row } from '#base';
 
 /** Sizes in bytes, times in milliseconds. */
 export interface ControlLimits {
@@ -55,17 +56,6 @@ export const LIST_COUNT_MAX = 1_000;
 
 /** A body that is refused is read to its end up to here: else its sender would not hear of it. */
 export const DISCARD_BYTES_MAX: number = 16 * 1024 * 1024;
-
-interface LimitRow {
-  readonly name: string;
-  readonly unit: string;
-  readonly value: number;
-  readonly policy: string;
-}
-
-function row(name: string, unit: string, value: number, policy: string): LimitRow {
-  return { name, unit, value, policy };
-}
 
 const L: ControlLimits = CONTROL_LIMITS;
 

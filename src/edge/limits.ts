@@ -1,11 +1,5 @@
 /** Every bound of the listeners in one table; the documentation prints it. */
-
-interface LimitRow {
-  readonly name: string;
-  readonly unit: string;
-  readonly value: number;
-  readonly policy: string;
-}
+import { type LimitRow, limitRow as row } from '#base';
 
 export interface EdgeLimits {
   /** Connections the system may hold until we accept them. */
@@ -38,7 +32,3 @@ export const EDGE_LIMIT_ROWS: readonly LimitRow[] = [
   row('request of a WebSocket', 'bytes', L.headerBytesMax, 'answered 431, closed'),
   row('bytes from a client that is not to be read', 'bytes, and a read of at most 256 KiB', L.aheadBytesMax, 'it is not read'),
 ];
-
-function row(name: string, unit: string, value: number, policy: string): LimitRow {
-  return { name, unit, value, policy };
-}

@@ -63,8 +63,6 @@ export interface Listener {
   close(): void;
 }
 
-// Small, so that a paused connection stops reading after one chunk.
-const HIGH_WATER_BYTES = 16 * 1024;
 const WARN_EVERY_MS = 10_000;
 
 /** Listens on `options.url`, or rejects with a `Fault` that says in one line why not. */
@@ -75,7 +73,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   const accept = createAccept(options, url, door, tls);
   const server = createServer({
     noDelay: true,
-    highWaterMark: HIGH_WATER_BYTES,
+    highWaterMark: EDGE_LIMITS.aheadBytesMax, // small, so that whoever pauses is soon not read
   });
   server.on('connection', accept);
   await listen(server, options, url);

@@ -11,9 +11,9 @@ import type { Socket } from 'node:net';
 import { binaryFrameHeader, closeFrame, pongFrame, WebSocketClose, WebSocketReader } from '#wire';
 import { attachConnection, Connection, onError } from './connection.ts';
 import { type Door, isHostName } from './door.ts';
-import { EDGE_LIMITS } from './limits.ts';
 import { sizeOf } from './gather.ts';
 import { greetingOf, type NextStage, tieGreeting } from './greeting.ts';
+import { EDGE_LIMITS } from './limits.ts';
 
 const PROTOCOLS = ['mqtt', 'mqttv3.1'];
 const VERSION = '13';

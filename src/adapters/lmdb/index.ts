@@ -1,3 +1,3 @@
 /** The embedded durable engine. */
-export { ENGINE_LIMITS, type EngineLimit, LMDB_LIMITS, type LmdbLimits } from './limits.ts';
+export { ENGINE_LIMITS, LMDB_LIMITS, type LmdbLimits } from './limits.ts';
 export { type LmdbEngineOptions, openLmdbEngine } from './lmdb-engine.ts';

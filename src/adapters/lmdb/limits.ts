@@ -1,12 +1,5 @@
 /** Every bound of the embedded engine in one table; the documentation prints it. */
-
-export interface EngineLimit {
-  readonly name: string;
-  readonly unit: 'bytes' | 'entries' | 'rows' | 'ms';
-  readonly default: number;
-  /** What happens at the bound. */
-  readonly policy: string;
-}
+import { type LimitRow, limitRow } from '#base';
 
 export interface LmdbLimits {
   readonly segmentBytes: number;
@@ -47,7 +40,7 @@ export const LMDB_LIMITS: LmdbLimits = {
 };
 
 // biome-ignore format: a table reads in columns
-export const ENGINE_LIMITS: readonly EngineLimit[] = [
+export const ENGINE_LIMITS: readonly LimitRow[] = [
   row('segmentBytes', 'bytes', 'the journal goes on in the next segment file; a larger batch makes a larger segment'),
   row('preparedBytes', 'bytes', 'space zeroed ahead of the journal; beyond it a commit also allocates and is slower'),
   row('pendingBytesMax', 'bytes', 'pendingBytes above it: the broker stops reading its publishers'),
@@ -64,6 +57,10 @@ export const ENGINE_LIMITS: readonly EngineLimit[] = [
   row('mapBytesMax', 'bytes', 'address space for LMDB; beyond it rows are refused with storeFull'),
 ];
 
-function row(name: keyof LmdbLimits, unit: EngineLimit['unit'], policy: string): EngineLimit {
-  return { name, unit, default: LMDB_LIMITS[name], policy };
+function row(
+  name: keyof LmdbLimits,
+  unit: 'bytes' | 'entries' | 'rows' | 'ms',
+  policy: string,
+): LimitRow {
+  return limitRow(name, unit, LMDB_LIMITS[name], policy);
 }
