@@ -20,11 +20,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { after, test } from 'node:test';
 import { within } from '../harness/deadline.ts';
+import { freePort } from '../harness/free-port.ts';
 import { findPahoPython, findSdkPython, needs } from '../harness/tool.ts';
 
 const PROJECT = join(import.meta.dirname, '..', '..');
@@ -178,13 +178,7 @@ class Page {
 
 async function freePorts(): Promise<Map<string, string>> {
   const ports = new Map<string, string>();
-  const servers = PORTS.map(() => createServer().listen(0, '127.0.0.1'));
-  for (const [index, server] of servers.entries()) {
-    if (!server.listening) await once(server, 'listening');
-    const address = server.address();
-    ports.set(PORTS[index]!, typeof address === 'object' ? `${address?.port}` : '');
-  }
-  for (const server of servers) server.close();
+  for (const word of PORTS) ports.set(word, String(await freePort()));
   return ports;
 }
 

@@ -6,12 +6,11 @@
  * Debian's mosquitto: a second opinion on the tests themselves.
  */
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { within } from './deadline.ts';
+import { freePort } from './free-port.ts';
 
 const PROJECT_ROOT: string = join(import.meta.dirname, '..', '..');
 const READY_MS_MAX = 20_000;
@@ -212,14 +211,4 @@ async function peerRecipe(
     args: ['-c', configuration],
     readyUrls: (written) => (/ running$/m.test(written) ? urls : undefined),
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no port to be had');
-  return address.port;
 }
