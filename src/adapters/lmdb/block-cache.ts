@@ -8,7 +8,7 @@ import { readv } from 'node:fs';
 import type { LmdbLimits } from './limits.ts';
 import type { Segment } from './segments.ts';
 
-export const BLOCK_BYTES: number = 64 * 1024;
+export const BLOCK_BYTES: number = 64 * 1024; // a power of two
 const READ_AHEAD_BLOCKS = 8;
 
 export class Block {
@@ -39,14 +39,14 @@ export class BlockCache {
     const key = keyOf(segment, offset);
     const block = this.#blocks.get(key);
     if (block === undefined) return undefined;
-    if (block.filled < end - (offset - (offset % BLOCK_BYTES))) return undefined;
+    if (block.filled < inBlock(offset) + end - offset) return undefined;
     block.used = true;
     return block;
   }
 
   /** Reads the block at `offset` and, if `ahead`, those behind it. */
   async load(segment: Segment, offset: number, ahead: boolean): Promise<void> {
-    const start = offset - (offset % BLOCK_BYTES);
+    const start = offset - inBlock(offset);
     const durable = segment.end;
     const count = ahead
       ? Math.min(READ_AHEAD_BLOCKS, Math.ceil((durable - start) / BLOCK_BYTES))
@@ -80,19 +80,19 @@ export class BlockCache {
     let done = 0;
     while (done < length) {
       const at = offset + done;
-      const inBlock = at % BLOCK_BYTES;
-      const size = Math.min(length - done, BLOCK_BYTES - inBlock);
+      const from = inBlock(at);
+      const size = Math.min(length - done, BLOCK_BYTES - from);
       const key = keyOf(segment, at);
       let block = this.#blocks.get(key);
-      if (block === undefined && inBlock === 0) {
+      if (block === undefined && from === 0) {
         block = this.#take();
         block.key = key;
         block.filled = 0;
         this.#blocks.set(key, block);
       }
-      if (block !== undefined && block.filled === inBlock) {
-        bytes.copy(block.bytes, inBlock, done, done + size);
-        block.filled = inBlock + size;
+      if (block !== undefined && block.filled === from) {
+        bytes.copy(block.bytes, from, done, done + size);
+        block.filled = from + size;
       }
       done += size;
     }
@@ -125,6 +125,11 @@ export class BlockCache {
     this.#blocks.delete(block.key);
     this.#free.push(block);
   }
+}
+
+/** Where in its block an offset lies. */
+export function inBlock(offset: number): number {
+  return offset & (BLOCK_BYTES - 1);
 }
 
 function keyOf(segment: number, offset: number): number {

@@ -30,7 +30,7 @@ export interface Databases {
 
 const LONG_BYTES = 1800;
 const HASH_BYTES = 16;
-const POSITION_BYTES = 8;
+export const POSITION_BYTES = 8;
 const HEAD_BYTES = 64;
 const LMDB_MAGIC: Buffer = Buffer.from([0xde, 0xc0, 0xef, 0xbe]);
 

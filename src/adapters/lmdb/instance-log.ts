@@ -39,6 +39,8 @@ export interface LogShared {
   /** Topics with entries that the index on disk does not have. */
   dirtyTopics: TopicTail[];
   tailEntries: number;
+  /** How often the index has taken over entries of tails. */
+  written: number;
 }
 
 const TOPICS_KEPT = 20_000; // known topics without a tail that stay for the next append

@@ -4,7 +4,7 @@
  */
 import { read } from 'node:fs';
 import type { LogEntry } from '#ports';
-import { type Block, BLOCK_BYTES, type BlockCache } from './block-cache.ts';
+import { type Block, BLOCK_BYTES, type BlockCache, inBlock } from './block-cache.ts';
 import {
   messageBytes,
   MessageParser,
@@ -57,7 +57,11 @@ export class JournalReader {
         return true;
       }
     }
-    return this.ready(place, 8) && this.ready(place, this.view.getUint32(this.start, true));
+    if (!this.ready(place, 8)) return false;
+    const length = this.view.getUint32(this.start, true);
+    const found = this.#block;
+    if (found?.bytes === this.bytes && this.start + length <= found.filled) return true;
+    return this.ready(place, length);
   }
 
   /** The topic of the message at `start`. */
@@ -89,16 +93,16 @@ export class JournalReader {
     }
     this.#missing = place;
     this.#missingBytes = length;
-    const inBlock = offset % BLOCK_BYTES;
-    if (inBlock + length > BLOCK_BYTES) return this.#gather(place, length);
+    const at = inBlock(offset);
+    if (at + length > BLOCK_BYTES) return this.#gather(place, length);
     const block = this.#cache.find(number, offset, offset + length);
     if (block === undefined) return false;
     this.#block = block;
     this.#blockKey = block.key;
-    this.#blockPlace = place - inBlock;
+    this.#blockPlace = place - at;
     this.bytes = block.bytes;
     this.view = block.view;
-    this.start = inBlock;
+    this.start = at;
     return true;
   }
 
@@ -107,14 +111,14 @@ export class JournalReader {
     const start = offsetOf(place);
     const end = start + length;
     const blocks: Block[] = [];
-    for (let at = start; at < end; at += BLOCK_BYTES - (at % BLOCK_BYTES)) {
-      const to = Math.min(end, at + BLOCK_BYTES - (at % BLOCK_BYTES));
+    for (let at = start; at < end; at += BLOCK_BYTES - inBlock(at)) {
+      const to = Math.min(end, at + BLOCK_BYTES - inBlock(at));
       const block = this.#cache.find(segmentOf(place), at, to);
       if (block === undefined) return false;
       blocks.push(block);
     }
     const bytes = Buffer.allocUnsafeSlow(length);
-    const before = start % BLOCK_BYTES;
+    const before = inBlock(start);
     for (let i = 0; i < blocks.length; i++) {
       const from = i === 0 ? before : 0;
       blocks[i]!.bytes.copy(bytes, i * BLOCK_BYTES - before + from, from);
@@ -142,7 +146,7 @@ export class JournalReader {
     const offset = offsetOf(this.#missing);
     const length = this.#missingBytes;
     try {
-      if ((offset % BLOCK_BYTES) + length <= BLOCK_BYTES) {
+      if (inBlock(offset) + length <= BLOCK_BYTES) {
         await this.#cache.load(segment, offset, ahead);
         return;
       }

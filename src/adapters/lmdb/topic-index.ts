@@ -13,7 +13,9 @@ import {
   type Bytes,
   chunkIsLong,
   chunkKey,
+  POSITION_BYTES,
   prefixRange,
+  readPosition,
   successor,
   topicKey,
   topicOfChunk,
@@ -24,6 +26,16 @@ import type { Place } from './record.ts';
 const CHUNK_ENTRIES = 512;
 const ENTRY_BYTES = 16;
 const SEPARATOR_BYTES = 1;
+/** Looked at before the index is searched for a place among more of them. */
+const NEWEST_CHUNKS = 4;
+/** Found in one search, as long as they are small. */
+const CHUNKS_AHEAD = 16;
+const BYTES_AHEAD = 8192;
+
+interface Chunk {
+  readonly key: Buffer;
+  readonly value: Buffer;
+}
 
 /** The chunks for the first `length` numbers of `entries`; `floor` and older are left out. */
 export function chunksOf(
@@ -61,6 +73,11 @@ function headBytes(key: Buffer, value: Buffer): number {
   return chunkIsLong(key) ? 4 + value.readUInt32LE(0) : 0;
 }
 
+/** The oldest position a chunk holds. */
+function chunkStart(key: Buffer): Position {
+  return readPosition(key, key.length - POSITION_BYTES);
+}
+
 /** The newest position a chunk holds. */
 export function chunkEnd(value: Buffer): Position {
   return value.readDoubleLE(value.length - ENTRY_BYTES);
@@ -80,10 +97,17 @@ export class TopicCursor implements Cursor {
   readonly #log: LmdbInstanceLog;
   readonly #index: Bytes;
   readonly #base: Buffer;
-  #chunk: Buffer | undefined = undefined;
+  /** The chunk being read, and where in it. */
+  #chunk: DataView | undefined = undefined;
   #at = 0;
-  /** The key of the newest chunk entered, or what lies before all of them. */
-  #from: Buffer;
+  /** Chunks found and not entered, the oldest one last. */
+  readonly #ahead: Chunk[] = [];
+  /** The key of the newest chunk found, or what lies before all of them. */
+  #found: Buffer;
+  /** The index had no chunk beyond. */
+  #ended = false;
+  /** How often it had been written by then. */
+  #written = 0;
 
   /** Stands before the first entry after `after`: call `advance` to reach it. */
   constructor(log: LmdbInstanceLog, index: Bytes, topic: string, after: Position) {
@@ -92,16 +116,9 @@ export class TopicCursor implements Cursor {
     this.topic = topic;
     this.position = after;
     this.#base = topicKey(log.number, Buffer.from(topic));
-    this.#from = this.#base;
+    this.#found = this.#base;
     const tail = log.tail(topic);
-    if (tail !== undefined && tail.covers(after)) return;
-    const range = {
-      start: chunkKey(this.#base, after),
-      end: this.#base,
-      reverse: true,
-      limit: 1,
-    };
-    for (const { key, value } of index.getRange(range)) this.#enter(key, value);
+    if (tail?.covers(after) !== true && !this.#findNewest()) this.#findFrom(after);
   }
 
   advance(): boolean {
@@ -109,43 +126,95 @@ export class TopicCursor implements Cursor {
       const chunk = this.#chunk;
       if (chunk === undefined) {
         const tail = this.#log.tail(this.topic);
-        if (tail?.covers(this.position)) return this.#inTail();
+        if (this.#ahead.length === 0 && tail?.covers(this.position)) return this.#inTail();
         if (!this.#nextChunk()) return this.#inTail();
         continue;
       }
-      while (this.#at < chunk.length) {
-        const position = chunk.readDoubleLE(this.#at);
+      while (this.#at < chunk.byteLength) {
+        const position = chunk.getFloat64(this.#at, true);
         this.#at += ENTRY_BYTES;
         if (position <= this.position) continue;
         this.position = position;
-        this.place = chunk.readDoubleLE(this.#at - 8);
+        this.place = chunk.getFloat64(this.#at - 8, true);
         return true;
       }
       this.#chunk = undefined;
     }
   }
 
-  #nextChunk(): boolean {
-    const start = Buffer.concat([this.#from, NUL]);
-    const range = { start, end: successor(this.#base), limit: 1 };
-    for (const { key, value } of this.#index.getRange(range)) {
-      this.#enter(key, value);
-      return true;
+  /**
+   * Looks from the newest chunk back: whoever is behind mostly is not far behind, and then all is
+   * found in one search. False: there are more chunks.
+   */
+  #findNewest(): boolean {
+    const range = { start: successor(this.#base), end: this.#base, reverse: true };
+    this.#written = this.#log.shared.written;
+    for (const chunk of this.#index.getRange({ ...range, limit: NEWEST_CHUNKS + 1 })) {
+      if (this.#ahead.length === NEWEST_CHUNKS) {
+        this.#ahead.length = 0;
+        return false;
+      }
+      this.#ahead.push(chunk);
+      if (chunkStart(chunk.key) <= this.position) break;
     }
-    return false;
+    if (this.#ahead.length > 0) this.#found = this.#ahead[0]!.key;
+    this.#ended = true;
+    return true;
   }
 
-  #enter(key: Buffer, value: Buffer): void {
-    this.#chunk = value;
-    this.#from = key;
+  /** Looks for the chunk that may hold what follows `after`; newer ones are found as needed. */
+  #findFrom(after: Position): void {
+    const start = chunkKey(this.#base, after);
+    const range = { start, end: this.#base, reverse: true, limit: 1 };
+    this.#written = this.#log.shared.written;
+    this.#ended = false;
+    for (const chunk of this.#index.getRange(range)) {
+      this.#ahead.push(chunk);
+      this.#found = chunk.key;
+    }
+  }
+
+  #nextChunk(): boolean {
+    if (this.#ahead.length === 0) this.#findNext();
+    const next = this.#ahead.pop();
+    if (next === undefined) return false;
+    this.#enter(next);
+    return true;
+  }
+
+  #findNext(): void {
+    const { written } = this.#log.shared;
+    const isNews = this.#written !== written;
+    if (this.#ended && !isNews) return;
+    if (this.#found === this.#base) this.#findFrom(this.position); // so far all was in the tail
+    if (this.#ahead.length > 0) return;
+    // A chunk whose writing failed halfway was written anew, and may hold more than it did.
+    const start = isNews ? this.#found : Buffer.concat([this.#found, NUL]);
+    const range = { start, end: successor(this.#base), limit: CHUNKS_AHEAD };
+    let bytes = 0;
+    this.#written = written;
+    this.#ended = true;
+    for (const chunk of this.#index.getRange(range)) {
+      this.#ahead.push(chunk);
+      this.#found = chunk.key;
+      bytes += chunk.value.length;
+      this.#ended = this.#ahead.length < CHUNKS_AHEAD && bytes < BYTES_AHEAD;
+      if (bytes >= BYTES_AHEAD) break;
+    }
+    this.#ahead.reverse();
+  }
+
+  #enter({ key, value }: Chunk): void {
     const head = headBytes(key, value);
+    const chunk = new DataView(value.buffer, value.byteOffset, value.length);
     let low = 0;
     let high = (value.length - head) / ENTRY_BYTES;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (value.readDoubleLE(head + middle * ENTRY_BYTES) <= this.position) low = middle + 1;
+      if (chunk.getFloat64(head + middle * ENTRY_BYTES, true) <= this.position) low = middle + 1;
       else high = middle;
     }
+    this.#chunk = chunk;
     this.#at = head + low * ENTRY_BYTES;
   }
 
