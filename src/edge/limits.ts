@@ -2,7 +2,9 @@
 import { type LimitRow, limitRow as row } from '#base';
 
 export interface EdgeLimits {
-  /** Connections the system may hold until we accept them. */
+  /** Of one listener: connections taken in a turn of the event loop. */
+  readonly listeningSockets: number;
+  /** Connections the system may hold for each of them until we accept them. */
   readonly backlog: number;
   /** Sockets whose client is not the broker's yet, over the connections that may be. */
   readonly socketsOverConnections: number;
@@ -13,7 +15,8 @@ export interface EdgeLimits {
 }
 
 export const EDGE_LIMITS: EdgeLimits = {
-  backlog: 4096,
+  listeningSockets: 16,
+  backlog: 1024,
   socketsOverConnections: 1024,
   handshakeMs: 10_000,
   lingerMs: 5000,
@@ -25,7 +28,8 @@ const L: EdgeLimits = EDGE_LIMITS;
 
 // biome-ignore format: a table reads in columns
 export const EDGE_LIMIT_ROWS: readonly LimitRow[] = [
-  row('connections not accepted yet', 'count a listener', L.backlog, 'the system lets further ones wait, or try again'),
+  row('connections taken in a turn', 'count a listener, on Linux; else 1', L.listeningSockets, 'taken in the next'),
+  row('connections not accepted yet', 'count, each of these', L.backlog, 'the system lets further ones wait, or try again'),
   row('sockets over the connections allowed', 'count', L.socketsOverConnections, 'closed as they come'),
   row('time for PROXY header, TLS and upgrade', 'ms', L.handshakeMs, 'closed'),
   row('time to take what is left', 'ms', L.lingerMs, 'closed, whatever is left'),

@@ -4,7 +4,7 @@
  * Every kind accepts on a plain `net.Server`. PROXY header, TLS and WebSocket are stages behind it
  * in that order, each optional, so any of them works in front of any other.
  */
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { type Clock, Fault, type Log, type Random, type TimerWheel } from '#base';
 import type { Doorkeeper } from '#broker';
 import type { SocketLimit } from './admission.ts';
@@ -13,6 +13,7 @@ import { attachConnection, Connection } from './connection.ts';
 import type { Door } from './door.ts';
 import { Greeting, type NextStage } from './greeting.ts';
 import { EDGE_LIMITS } from './limits.ts';
+import { openListening } from './listening.ts';
 import { formatListenerUrl, type ListenerUrl, parseListenerUrl } from './listener-url.ts';
 import { type EdgeMetrics, silentEdgeMetrics } from './metrics.ts';
 import { createProxyStage } from './proxy.ts';
@@ -44,8 +45,6 @@ export interface ListenerOptions {
   readonly ticketKeys?: TicketKeys;
   /** A PROXY protocol header (v1 or v2) must come before anything else. */
   readonly proxyProtocol?: boolean;
-  /** Connections the system may hold until we accept them. */
-  readonly backlog?: number;
   /** Several processes share the port. */
   readonly reusePort?: boolean;
   /** From accept until the broker has the connection. */
@@ -70,20 +69,18 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   const url = parseListenerUrl(options.url);
   const door = createDoor(options, url);
   const tls = await openTls(options, url, door);
-  const accept = createAccept(options, url, door, tls);
-  const server = createServer({
-    noDelay: true,
-    highWaterMark: EDGE_LIMITS.aheadBytesMax, // small, so that whoever pauses is soon not read
+  const listening = await openListening({
+    asked: options.url,
+    url,
+    reusePort: options.reusePort ?? false,
+    accept: createAccept(options, url, door, tls),
+    failed: createAcceptFailure(door),
   });
-  server.on('connection', accept);
-  await listen(server, options, url);
-  server.on('error', createAcceptFailure(door));
-  const { port } = server.address() as AddressInfo;
   return {
-    url: formatListenerUrl(url, port),
+    url: formatListenerUrl(url, listening.port),
     reloadCertificates: async () => (tls === undefined ? true : await tls.reload()),
     close: () => {
-      server.close();
+      listening.close();
       tls?.close();
     },
   };
@@ -166,37 +163,6 @@ const handOver: NextStage = (greeting, socket) => {
   greeting.finish();
   attachConnection(new Connection(greeting.door, socket, greeting), socket);
 };
-
-function listen(server: Server, options: ListenerOptions, url: ListenerUrl): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const why = LISTEN_ERRORS.get(error.code ?? '') ?? error.message;
-      reject(new Fault('unspecified', `cannot listen on ${options.url}: ${why}`, { cause: error }));
-    });
-    server.listen(
-      {
-        host: url.host,
-        port: url.port,
-        backlog: options.backlog ?? EDGE_LIMITS.backlog,
-        reusePort: options.reusePort ?? false,
-      },
-      () => {
-        server.removeAllListeners('error');
-        resolve();
-      },
-    );
-  });
-}
-
-const LISTEN_ERRORS: ReadonlyMap<string, string> = new Map([
-  ['EADDRINUSE', 'the port is taken'],
-  ['EACCES', 'this user may not listen on that port'],
-  ['EADDRNOTAVAIL', 'the address is not one of this machine'],
-  ['ENOTFOUND', 'the host name is not known'],
-  ['EAI_AGAIN', 'the host name could not be looked up'],
-  ['EMFILE', 'too many files are open'],
-  ['ENOTSUP', 'the system cannot share a port'],
-]);
 
 /** Out of file descriptors is a flood of errors, each of which must be survived, not each told. */
 function createAcceptFailure(door: Door): (error: Error) => void {
