@@ -64,7 +64,11 @@ function appendAll(target: InstanceLog, count: number, window: number): Promise<
   const message: { -readonly [K in keyof LogMessage]: LogMessage[K] } = {
     topic: '',
     payload: Buffer.alloc(128, 0x61),
-    properties: new Uint8Array(0),
+    payloadStart: 0,
+    payloadEnd: 128,
+    properties: Buffer.alloc(0),
+    propertiesStart: 0,
+    propertiesEnd: 0,
     qos: 1,
     retain: false,
     publisher: 'publisher-1',

@@ -138,8 +138,9 @@ export class CatchUps {
 function bytesOf(entries: readonly LogEntry[], from: number): number {
   let bytes = 0;
   for (let i = from; i < entries.length; i++) {
-    const { topic, payload, properties } = entries[i]!;
-    bytes += ENTRY_BYTES + topic.length + payload.length + properties.length;
+    const { topic, payloadStart, payloadEnd, propertiesStart, propertiesEnd } = entries[i]!;
+    bytes += ENTRY_BYTES + topic.length + payloadEnd - payloadStart;
+    bytes += propertiesEnd - propertiesStart;
   }
   return bytes;
 }

@@ -55,6 +55,23 @@ export class KeptMessage {
     return this.payload.length + this.properties.length + this.topicBytes.length;
   }
 
+  // Its bytes are its own, all of them.
+  get payloadStart(): number {
+    return 0;
+  }
+
+  get payloadEnd(): number {
+    return this.payload.length;
+  }
+
+  get propertiesStart(): number {
+    return 0;
+  }
+
+  get propertiesEnd(): number {
+    return this.properties.length;
+  }
+
   /** As the log takes it; only for messages of QoS 1 or 2. */
   get logMessage(): LogMessage {
     return this as LogMessage;

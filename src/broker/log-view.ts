@@ -11,8 +11,12 @@ const NO_BYTES = Buffer.alloc(0);
 
 export class LogView implements LogMessage {
   topic = '';
-  payload: Uint8Array = NO_BYTES;
-  properties: Uint8Array = NO_BYTES;
+  payload: Buffer = NO_BYTES;
+  payloadStart = 0;
+  payloadEnd = 0;
+  properties: Buffer = NO_BYTES;
+  propertiesStart = 0;
+  propertiesEnd = 0;
   qos: 1 | 2 = 1;
   retain = false;
   publisher = '';
@@ -21,9 +25,15 @@ export class LogView implements LogMessage {
 
   of(publication: Publication): LogView {
     this.topic = publication.topic;
-    this.payload = publication.payloadBytes;
-    const { propertiesStart, propertiesEnd } = publication;
-    this.properties = propertiesStart === propertiesEnd ? NO_BYTES : publication.propertyBytes;
+    const whole = publication.rest === undefined;
+    const payload = whole ? publication.payload : publication.payloadBytes;
+    // What is old and is made to refer to what is young is noted for the collector each time.
+    if (this.payload !== payload) this.payload = payload;
+    this.payloadStart = whole ? publication.payloadStart : 0;
+    this.payloadEnd = whole ? publication.payloadEnd : payload.length;
+    if (this.properties !== publication.properties) this.properties = publication.properties;
+    this.propertiesStart = publication.propertiesStart;
+    this.propertiesEnd = publication.propertiesEnd;
     this.qos = publication.qos === 2 ? 2 : 1;
     this.retain = publication.retain;
     this.publisher = publication.publisherId;

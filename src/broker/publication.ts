@@ -128,11 +128,12 @@ export class Publication {
     this.topic = message.topic;
     this.#entry = undefined;
     this.#topicBytes = topicBytes;
-    this.payload = asBuffer(message.payload);
-    this.payloadStart = 0;
-    this.payloadEnd = message.payload.length;
-    this.properties = asBuffer(message.properties);
-    this.propertiesEnd = message.properties.length;
+    this.hold(message.payload);
+    this.payloadStart = message.payloadStart;
+    this.payloadEnd = message.payloadEnd;
+    this.properties = message.properties;
+    this.propertiesStart = message.propertiesStart;
+    this.propertiesEnd = message.propertiesEnd;
     this.publisher = undefined;
     this.publisherId = message.publisher;
     this.shownTopic = shownTopicOf(message.publisher);
@@ -140,10 +141,22 @@ export class Publication {
     this.acceptedMs = message.acceptedMs;
     this.expiresMs = message.expiresMs;
     if (message.expiresMs > 0) {
-      this.properties = withRemainingExpiry(this.properties, message.expiresMs - nowMs);
+      this.#countDown(message.expiresMs - nowMs);
     }
     this.#kept = message instanceof KeptMessage ? message : undefined;
     this.#forOne = true;
+  }
+
+  /** What is left of the expiry interval is what subscribers are told [MQTT-3.3.2-6]. */
+  #countDown(remainingMs: number): void {
+    const copy = Buffer.from(this.propertyBytes);
+    const at = findExpiry(copy);
+    if (at < 0) return;
+    // Begun seconds count, but for the millisecond that an interval of 0 is given.
+    copy.writeUInt32BE(Math.max(0, Math.ceil((remainingMs - 1) / 1000)), at);
+    this.properties = copy;
+    this.propertiesStart = 0;
+    this.propertiesEnd = copy.length;
   }
 
   /** An owned copy of the message, made once however often asked for. */
@@ -402,23 +415,7 @@ function patch(
   target[idOffset + 1] = packetId & 0xff;
 }
 
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes)
-    ? bytes
-    : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
 const MESSAGE_EXPIRY_INTERVAL = 0x02;
-
-/** The same properties with what is left of the expiry interval [MQTT-3.3.2-6]. */
-function withRemainingExpiry(properties: Buffer, remainingMs: number): Buffer {
-  const at = findExpiry(properties);
-  if (at < 0) return properties;
-  const copy = Buffer.from(properties);
-  // Begun seconds count, but for the millisecond that an interval of 0 is given.
-  copy.writeUInt32BE(Math.max(0, Math.ceil((remainingMs - 1) / 1000)), at);
-  return copy;
-}
 
 /** Offset of the expiry interval's four bytes, or -1. The bytes were validated when they came. */
 function findExpiry(properties: Buffer): number {

@@ -283,7 +283,7 @@ export class SessionDirectory {
     }
     if (cursor !== undefined) {
       session.inflight.lastId = cursor.lastId;
-      session.resend = [...cursor.deliveries];
+      if (cursor.deliveries.length > 0) session.resend = [...cursor.deliveries];
       session.walk = cursor.walk;
     }
     for (const { text, owed } of stored.subscriptions) {

@@ -37,9 +37,14 @@ export type Position = number;
 
 export interface LogMessage {
   readonly topic: string;
-  readonly payload: Uint8Array;
-  /** MQTT 5.0 properties as bytes, without length; opaque to the log. Empty: none. */
-  readonly properties: Uint8Array;
+  /** The payload is `payload` from `payloadStart` up to `payloadEnd`; what lies around it is not. */
+  readonly payload: Buffer;
+  readonly payloadStart: number;
+  readonly payloadEnd: number;
+  /** MQTT 5.0 properties as bytes, without length, in the same way; opaque to the log. */
+  readonly properties: Buffer;
+  readonly propertiesStart: number;
+  readonly propertiesEnd: number;
   readonly qos: 1 | 2;
   readonly retain: boolean;
   /** Client identifier of the publisher. */

@@ -14,6 +14,8 @@ import {
   type Table,
 } from '#ports';
 
+const AROUND = Buffer.from('<>');
+
 /** An open engine under test; closed with the test. */
 export interface OpenedEngine {
   readonly engine: Engine;
@@ -70,18 +72,28 @@ export function createTestClock(): TestClock {
   };
 }
 
-/** A message with everything but its topic and text filled in. */
+/** A message with everything but its topic and text filled in; around its bytes lie others. */
 export function messageOf(topic: string, text = '', more: Partial<LogMessage> = {}): LogMessage {
+  const { payload = Buffer.from(text), properties = Buffer.alloc(0) } = more;
+  const bytes = Buffer.concat([AROUND, payload, AROUND, properties, AROUND]);
+  const payloadStart = AROUND.length;
+  const payloadEnd = payloadStart + payload.length;
+  const propertiesStart = payloadEnd + AROUND.length;
+  const propertiesEnd = propertiesStart + properties.length;
   return {
     topic,
-    payload: Buffer.from(text),
-    properties: new Uint8Array(0),
     qos: 1,
     retain: false,
     publisher: 'publisher',
     acceptedMs: 1_000_000,
     expiresMs: 0,
     ...more,
+    payload: bytes,
+    payloadStart,
+    payloadEnd,
+    properties: bytes,
+    propertiesStart,
+    propertiesEnd,
   };
 }
 
@@ -133,8 +145,23 @@ export async function scanAll(table: Table, prefix: string): Promise<Row[]> {
   return rows;
 }
 
-export function textOf(entry: { readonly payload: Uint8Array } | undefined): string | undefined {
-  return entry && Buffer.from(entry.payload).toString();
+export function payloadOf({ payload, payloadStart, payloadEnd }: LogMessage): Buffer {
+  return payload.subarray(payloadStart, payloadEnd);
+}
+
+export function propertiesOf(message: LogMessage): Buffer {
+  return message.properties.subarray(message.propertiesStart, message.propertiesEnd);
+}
+
+/** All a message says, wherever its bytes lie. */
+export function wordsOf(message: LogMessage): Record<string, unknown> {
+  const { topic, qos, retain, publisher, acceptedMs, expiresMs } = message;
+  const bytes = { payload: payloadOf(message), properties: propertiesOf(message) };
+  return { ...bytes, topic, qos, retain, publisher, acceptedMs, expiresMs };
+}
+
+export function textOf(entry: LogMessage | undefined): string | undefined {
+  return entry && payloadOf(entry).toString();
 }
 
 /** Waits for a fact, with a deadline. */

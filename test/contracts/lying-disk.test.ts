@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Fault, silentLog, systemClock } from '#base';
-import type { Engine } from '#ports';
+import type { Engine, LogMessage } from '#ports';
 import { type Chance, chanceOf } from '../harness/chance.ts';
 import { type Fate, type JournalWrite, lyingDisk, openLmdbEngine } from '../harness/lying-disk.ts';
 import { ManualClock } from '../harness/manual-clock.ts';
@@ -167,7 +167,7 @@ function markOf(number: number): string {
   return `<${String(number).padStart(8, '0')}>`;
 }
 
-function numberOf(entry: { readonly payload: Uint8Array }): number {
+function numberOf(entry: LogMessage): number {
   return Number(/<(\d+)>/.exec(textOf(entry)!)![1]);
 }
 

@@ -51,14 +51,17 @@ export class Batch {
   }
 
   message(message: LogMessage, position: Position, topic: TopicTail, listener: Appended): void {
-    const { payload, properties, publisher } = message;
+    const { payload, payloadStart, payloadEnd, publisher } = message;
+    const { properties, propertiesStart, propertiesEnd } = message;
+    const payloadBytes = payloadEnd - payloadStart;
+    const propertyBytes = propertiesEnd - propertiesStart;
     const start = this.length;
     const bytesMax =
       MESSAGE_HEADER_BYTES +
       topic.bytes.length +
       publisher.length * 3 +
-      properties.length +
-      payload.length;
+      propertyBytes +
+      payloadBytes;
     this.#ensure(bytesMax);
     const { buffer, view } = this;
     let at = start + MESSAGE_HEADER_BYTES;
@@ -67,10 +70,10 @@ export class Batch {
     const publisherBytes = writeText(buffer, at, publisher);
     assert(publisherBytes <= 0xffff, 'a client identifier fits its two-byte length');
     at += publisherBytes;
-    if (properties.length > 0) buffer.set(properties, at);
-    at += properties.length;
-    buffer.set(payload, at);
-    at = aligned(at + payload.length);
+    if (propertyBytes > 0) properties.copy(buffer, at, propertiesStart, propertiesEnd);
+    at += propertyBytes;
+    if (payloadBytes > 0) payload.copy(buffer, at, payloadStart, payloadEnd);
+    at = aligned(at + payloadBytes);
     view.setUint32(start, at - start, true);
     view.setUint8(start + 4, KIND_MESSAGE);
     view.setUint8(
@@ -83,8 +86,8 @@ export class Batch {
     view.setUint32(start + 20, publisherBytes, true);
     view.setFloat64(start + 24, message.acceptedMs, true);
     view.setFloat64(start + 32, message.expiresMs, true);
-    view.setUint32(start + 40, properties.length, true);
-    view.setUint32(start + 44, payload.length, true);
+    view.setUint32(start + 40, propertyBytes, true);
+    view.setUint32(start + 44, payloadBytes, true);
     this.length = at;
     this.#take(topic, listener, start);
   }

@@ -25,7 +25,7 @@ export class JournalReader {
   gone = false;
   readonly #segments: Segments;
   readonly #cache: BlockCache;
-  readonly #parser = new MessageParser();
+  readonly #parser: MessageParser;
   /** The block the last bytes came from: most of the next ones lie in it too. */
   #block: Block | undefined = undefined;
   #blockKey = -1;
@@ -40,6 +40,7 @@ export class JournalReader {
   constructor(segments: Segments, cache: BlockCache) {
     this.#segments = segments;
     this.#cache = cache;
+    this.#parser = new MessageParser(cache.copies);
   }
 
   /** True where the whole record at `place` is at `start`; else `load` or `gone`. */

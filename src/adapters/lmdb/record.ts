@@ -14,6 +14,7 @@
  *
  * @hot
  */
+import type { Slab } from '#base';
 import type { LogEntry, Position } from '#ports';
 
 export const BATCH_MAGIC = 0x54_51_4d_42;
@@ -69,22 +70,35 @@ export function messageTopic(bytes: Buffer, view: DataView, start: number): stri
 /** Makes entries of records. Messages of one publisher mostly come in a row: one string serves. */
 export class MessageParser {
   #publisher = '';
+  readonly #slab: Slab;
+
+  /** `slab`: where the bytes go. */
+  constructor(slab: Slab) {
+    this.#slab = slab;
+  }
 
   /** The message at `start`, its bytes copied [ML13]. */
   parse(bytes: Buffer, view: DataView, start: number, topic: string): LogEntry {
     const flags = view.getUint8(start + 5);
     const publisherStart = start + MESSAGE_HEADER_BYTES + view.getUint16(start + 6, true);
     const propertiesStart = publisherStart + view.getUint16(start + 20, true);
-    const payloadStart = propertiesStart + view.getUint32(start + 40, true);
-    const end = payloadStart + view.getUint32(start + 44, true);
+    const propertiesBytes = view.getUint32(start + 40, true);
+    const size = propertiesBytes + view.getUint32(start + 44, true);
     if (!isAscii(this.#publisher, bytes, publisherStart, propertiesStart)) {
       this.#publisher = bytes.toString('utf8', publisherStart, propertiesStart);
     }
+    const at = this.#slab.take(size);
+    const { buffer } = this.#slab;
+    if (size > 0) bytes.copy(buffer, at, propertiesStart, propertiesStart + size);
     return {
       position: view.getFloat64(start + 8, true),
       topic,
-      payload: copied(bytes, payloadStart, end),
-      properties: copied(bytes, propertiesStart, payloadStart),
+      payload: buffer,
+      payloadStart: at + propertiesBytes,
+      payloadEnd: at + size,
+      properties: buffer,
+      propertiesStart: at,
+      propertiesEnd: at + propertiesBytes,
       qos: (flags & FLAG_QOS_2) === 0 ? 1 : 2,
       retain: (flags & FLAG_RETAIN) !== 0,
       publisher: this.#publisher,

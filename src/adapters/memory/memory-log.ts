@@ -19,7 +19,7 @@ import {
   type Position,
 } from '#ports';
 import { CursorHeap } from '../cursor-heap.ts';
-import { own, Page } from '../page.ts';
+import { Page } from '../page.ts';
 import { type Effect, type MemoryTurn, nextTurn } from './memory-turn.ts';
 
 const LOOKED_AT_MAX = 10_000; // entries a wildcard read looks at before it hands back its page
@@ -51,31 +51,21 @@ export class MemoryMessageLog implements MessageLog {
 }
 
 class MemoryEntry implements Effect {
-  readonly position: Position;
-  readonly message: LogMessage;
-  readonly payload: Uint8Array;
-  readonly properties: Uint8Array;
+  readonly message: LogEntry;
   readonly bytes: number;
   readonly #log: MemoryInstanceLog;
   #listener: Appended | undefined;
 
   constructor(log: MemoryInstanceLog, position: Position, message: LogMessage, listener: Appended) {
     this.#log = log;
-    this.position = position;
-    this.message = {
-      topic: message.topic,
-      payload: NOTHING,
-      properties: NOTHING,
-      qos: message.qos,
-      retain: message.retain,
-      publisher: message.publisher,
-      acceptedMs: message.acceptedMs,
-      expiresMs: message.expiresMs,
-    };
-    this.payload = own(message.payload);
-    this.properties = own(message.properties);
-    this.bytes = this.payload.length + this.properties.length + textBytes(message.topic);
+    this.message = entryOf(position, message);
+    const { payload, properties } = this.message;
+    this.bytes = payload.length + properties.length + textBytes(message.topic);
     this.#listener = listener;
+  }
+
+  get position(): Position {
+    return this.message.position;
   }
 
   admit(): void {
@@ -92,19 +82,30 @@ class MemoryEntry implements Effect {
   }
 
   read(): LogEntry {
-    const message = this.message;
-    return {
-      position: this.position,
-      topic: message.topic,
-      payload: own(this.payload),
-      properties: own(this.properties),
-      qos: message.qos,
-      retain: message.retain,
-      publisher: message.publisher,
-      acceptedMs: message.acceptedMs,
-      expiresMs: message.expiresMs,
-    };
+    return entryOf(this.position, this.message);
   }
+}
+
+/** The message with its bytes copied [ML13]. */
+function entryOf(position: Position, message: LogMessage): LogEntry {
+  const payload = message.payload.subarray(message.payloadStart, message.payloadEnd);
+  const properties = message.properties.subarray(message.propertiesStart, message.propertiesEnd);
+  const { topic, qos, retain, publisher, acceptedMs, expiresMs } = message;
+  return {
+    position,
+    topic,
+    payload: Buffer.from(payload),
+    payloadStart: 0,
+    payloadEnd: payload.length,
+    properties: Buffer.from(properties),
+    propertiesStart: 0,
+    propertiesEnd: properties.length,
+    qos,
+    retain,
+    publisher,
+    acceptedMs,
+    expiresMs,
+  };
 }
 
 /** Entries in order; the front can be taken off. */
@@ -306,5 +307,3 @@ class MemoryInstanceLog implements InstanceLog {
 function textBytes(text: string): number {
   return Buffer.byteLength(text);
 }
-
-const NOTHING: Uint8Array = new Uint8Array(0);
