@@ -86,7 +86,7 @@ export async function compose(ground: Ground): Promise<House> {
     const parts = { settings, store: engine.store, instances, clock, random, log };
     const identities = await composeIdentities(parts);
     closing.push(() => identities.close());
-    tellFirstKey(ground, identities);
+    if (!settings.memory) tellFirstKey(ground, identities); // it is kept, whatever comes now
     const metrics = new Metrics();
     const broker = await openBroker({
       engine,
@@ -102,10 +102,7 @@ export async function compose(ground: Ground): Promise<House> {
     });
     closing.push(() => broker.close());
     const administration = new Administration(broker);
-    identities.customAuth.onBlacklisted((instanceId, clientId) => {
-      if (instances.find(instanceId) === undefined) return;
-      administration.closeConnection(instanceId, clientId, 'clientBlacklisted');
-    });
+    closeBlacklisted(identities, instances, administration);
     const ticketKeys = createTicketKeys({ clock, random });
     closing.push(() => ticketKeys.close());
     const garbage = new ReadGarbage();
@@ -120,6 +117,7 @@ export async function compose(ground: Ground): Promise<House> {
     const inside = { store: engine.store, instances, identities, administration, urls };
     const control = await openControlDoor(ground, inside);
     if (control !== undefined) closing.push(() => control.close());
+    if (settings.memory) tellFirstKey(ground, identities);
     return {
       urls: [...urls, ...(control?.urls ?? [])],
       reload: async (next) => {
@@ -169,6 +167,18 @@ function tellFirstKey({ tell }: Ground, { firstKey }: Identities): void {
     'The admin access key of this broker. It is shown once; what is kept of it is sealed.\n' +
       `  user name  ${firstKey.id}\n  password   ${firstKey.secret}\n`,
   );
+}
+
+/** Whoever is put on the blacklist does not stay. */
+function closeBlacklisted(
+  { customAuth }: Identities,
+  instances: Instances,
+  administration: Administration,
+): void {
+  customAuth.onBlacklisted((instanceId, clientId) => {
+    if (instances.find(instanceId) === undefined) return;
+    administration.closeConnection(instanceId, clientId, 'clientBlacklisted');
+  });
 }
 
 interface Inside {

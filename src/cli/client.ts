@@ -284,5 +284,6 @@ const RETURN_CODES: readonly string[] = [
 export function inWords(code: number, said: string | undefined): string {
   const name = reasonName(code).toLowerCase();
   const number = `0x${code.toString(16).padStart(2, '0')}`;
-  return `${number} ${name}${said === undefined ? '' : `: ${said}`}`;
+  const more = said?.toLowerCase() === name ? undefined : said;
+  return `${number} ${name}${more === undefined ? '' : `: ${more}`}`;
 }
