@@ -26,4 +26,30 @@ export function logFiltersContract(engines: EngineUnderTest): void {
     await holds(engine);
     if (reopen !== undefined) await holds(await reopen());
   });
+
+  test(named('[ML4] [ML5] matches that lie close together and far apart by turns'), async (t) => {
+    const opened = await engines.open(t);
+    let { engine } = opened;
+    const expected: Position[] = [];
+    for (let round = 0; round < 6; round++) {
+      const told: Promise<Position>[] = [];
+      const isDense = round % 2 === 0;
+      for (let i = 0; i < 3000; i++) {
+        const isWanted = isDense || i % 200 === 0;
+        const topic = `${isWanted ? 'ours' : 'others'}/${i % 60}/x`;
+        told.push(append(engine.log.instance('i'), messageOf(topic, 'x'.repeat(200))));
+      }
+      const positions = await Promise.all(told);
+      expected.push(...positions.filter((_, i) => isDense || i % 200 === 0));
+      engine = (await opened.reopen?.()) ?? engine;
+    }
+
+    for (const filter of ['ours/#', 'ours/+/x']) {
+      for (const countMax of [20, 256]) {
+        const found = await readAll(engine.log.instance('i'), [filter], { countMax });
+        const positions = found.map(({ position }) => position);
+        assert.deepEqual(positions, expected);
+      }
+    }
+  });
 }

@@ -7,6 +7,7 @@
 import type { Clock, Log } from '#base';
 import type {
   Appended,
+  FilterSet,
   InstanceLog,
   LogEntry,
   LogMessage,
@@ -56,6 +57,9 @@ export class LmdbInstanceLog implements InstanceLog {
   removedCount = 0;
   /** Where walks along the journal stopped, by the position they reached. */
   readonly points: Map<Position, ScanPoint> = new Map();
+  /** Filters whose messages lie so close together that a walk finds a page of them sooner than the
+   * index does, while it spans no more records than that. */
+  readonly dense: WeakMap<FilterSet, number> = new WeakMap();
   readonly #tails = new Map<string, TopicTail>();
   readonly #topics = new SortedKeys();
   #end: Position = 0;

@@ -24,7 +24,9 @@ import { Mark } from './retention.ts';
 import { TopicCursor, topicsInIndex } from './topic-index.ts';
 
 const BYTES_PER_TOPIC = 12 * 1024; // of journal are walked in the time a topic is searched
+const RECORDS_PER_TOPIC = 48; // the same, in records
 const TOPICS_LISTED_MAX = 512;
+const TOPICS_FEW = 8; // are all looked for where they most likely are
 const SEARCHES_MAX = 20_000;
 const SEARCHES_FEW = 128; // take no longer than a slice
 const POINTS_MAX = 256;
@@ -55,15 +57,26 @@ async function fill(
   { from, end }: Stretch,
 ): Promise<Position> {
   let next = from;
-  if (filters.exact.size + filters.prefixes.length > SEARCHES_FEW) {
-    // Who asks for much mostly finds some of it nearby.
+  const worth = log.dense.get(filters);
+  // Who asks for much mostly finds some of it nearby.
+  if (worth !== undefined || filters.exact.size + filters.prefixes.length > SEARCHES_FEW) {
     next = await walk(log, filters, page, { from, end });
+    if (worth !== undefined && !(page.full && next - from <= worth)) log.dense.delete(filters);
     if (page.entries.length > 0 || next >= end) return next;
     await new Promise(setImmediate);
   }
   const topics = await wantedTopics(log, filters, next);
-  if (topics === undefined) return walk(log, filters, page, { from: next, end });
-  return merge(log, topics, page, { from: next, end });
+  if (topics === undefined) {
+    // The next page need not find out again, where that meant to list topics.
+    if (filters.prefixes.length > 0) {
+      log.dense.set(filters, TOPICS_LISTED_MAX * RECORDS_PER_TOPIC);
+    }
+    return walk(log, filters, page, { from: next, end });
+  }
+  const reached = await merge(log, topics, page, { from: next, end });
+  const cost = topics.size * RECORDS_PER_TOPIC;
+  if (page.full && reached - next <= cost) log.dense.set(filters, cost);
+  return reached;
 }
 
 /** The topics to merge, each with the position it counts after; `undefined`: walk instead. */
@@ -136,8 +149,9 @@ async function merge(
   const { segments, cache, databases } = log.shared;
   const heap = new CursorHeap<TopicCursor>();
   const slice = new Slice(log.shared);
+  const isNear = topics.size <= TOPICS_FEW;
   for (const [topic, after] of topics) {
-    const cursor = new TopicCursor(log, databases.index, topic, Math.max(after, from));
+    const cursor = new TopicCursor(log, databases.index, topic, Math.max(after, from), isNear);
     if (cursor.advance()) heap.add(cursor);
     if (slice.isOver) await slice.giveWay();
   }

@@ -109,8 +109,11 @@ export class TopicCursor implements Cursor {
   /** How often it had been written by then. */
   #written = 0;
 
-  /** Stands before the first entry after `after`: call `advance` to reach it. */
-  constructor(log: LmdbInstanceLog, index: Bytes, topic: string, after: Position) {
+  /**
+   * Stands before the first entry after `after`: call `advance` to reach it. `isNear`: the topic's
+   * newest chunks are looked at first, which costs a search where `after` lies before them.
+   */
+  constructor(log: LmdbInstanceLog, index: Bytes, topic: string, after: Position, isNear: boolean) {
     this.#log = log;
     this.#index = index;
     this.topic = topic;
@@ -118,7 +121,8 @@ export class TopicCursor implements Cursor {
     this.#base = topicKey(log.number, Buffer.from(topic));
     this.#found = this.#base;
     const tail = log.tail(topic);
-    if (tail?.covers(after) !== true && !this.#findNewest()) this.#findFrom(after);
+    if (tail?.covers(after) === true) return;
+    if (!isNear || !this.#findNewest()) this.#findFrom(after);
   }
 
   advance(): boolean {
