@@ -1,8 +1,8 @@
 /**
- * Memory for frames on their way out: one block filled front to back.
+ * Memory for frames on their way out, and for messages read: one block filled front to back.
  *
- * What is taken stays valid for as long as somebody holds a view of it; a full block is simply
- * left behind. Frames written one after the other lie side by side, so a run of them for one
+ * What is taken stays valid for as long as somebody holds the block; a full one is simply left
+ * behind. Frames written one after the other lie side by side, so a run of them for one
  * socket is one piece.
  *
  * @hot

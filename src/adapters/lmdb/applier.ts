@@ -195,7 +195,6 @@ export class Applier {
   async #release(round: Round): Promise<void> {
     const { shared } = this.#options;
     shared.databases.renew();
-    shared.written++;
     this.#sliceMs = shared.clock.monotonicMs();
     for (let i = 0; i < round.topics.length; i++) {
       const topic = round.topics[i]!;

@@ -5,13 +5,11 @@
  * nothing that is handed out may point into one: readers copy.
  */
 import { readv } from 'node:fs';
-import { Slab } from '#base';
 import type { LmdbLimits } from './limits.ts';
 import type { Segment } from './segments.ts';
 
 export const BLOCK_BYTES: number = 64 * 1024; // a power of two
 const READ_AHEAD_BLOCKS = 8;
-const COPIES_BYTES = 8 * 1024; // a message that is kept keeps so much
 
 export class Block {
   readonly bytes: Buffer = Buffer.allocUnsafeSlow(BLOCK_BYTES);
@@ -24,8 +22,6 @@ export class Block {
 }
 
 export class BlockCache {
-  /** Memory for what readers copy: many small messages share a piece of it. */
-  readonly copies: Slab = new Slab(COPIES_BYTES);
   readonly #blocks = new Map<number, Block>();
   readonly #free: Block[] = [];
   readonly #countMax: number;

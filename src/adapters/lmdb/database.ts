@@ -110,7 +110,8 @@ function requireLmdb(path: string): void {
 
 /** `number`, then the text or its short form. */
 export function textKey(number: number, text: Uint8Array, spare = 0): Buffer {
-  const long = text.length > LONG_BYTES;
+  // One of just that length as well: no key is then the beginning of another text's.
+  const long = text.length >= LONG_BYTES;
   const length = 4 + (long ? LONG_BYTES + 1 + HASH_BYTES : text.length);
   const key = Buffer.allocUnsafe(length + spare);
   key.writeUInt32BE(number, 0);

@@ -40,8 +40,8 @@ export interface LogShared {
   /** Topics with entries that the index on disk does not have. */
   dirtyTopics: TopicTail[];
   tailEntries: number;
-  /** How often the index has taken over entries of tails. */
-  written: number;
+  /** Another number whenever the index has taken over entries of a tail. */
+  indexState: number;
 }
 
 const TOPICS_KEPT = 20_000; // known topics without a tail that stay for the next append
@@ -57,8 +57,10 @@ export class LmdbInstanceLog implements InstanceLog {
   removedCount = 0;
   /** Where walks along the journal stopped, by the position they reached. */
   readonly points: Map<Position, ScanPoint> = new Map();
-  /** Filters whose messages lie so close together that a walk finds a page of them sooner than the
-   * index does, while it spans no more records than that. */
+  /**
+   * Filters whose messages lie so close together that a walk finds a page of them sooner than the
+   * index does, as long as it spans no more records than that.
+   */
   readonly dense: WeakMap<FilterSet, number> = new WeakMap();
   readonly #tails = new Map<string, TopicTail>();
   readonly #topics = new SortedKeys();
@@ -181,6 +183,7 @@ export class LmdbInstanceLog implements InstanceLog {
 
   /** The index on disk has the first `length` numbers of the tail. */
   release(tail: TopicTail, length: number): void {
+    this.shared.indexState++;
     this.shared.tailEntries -= length / 2;
     tail.drop(length);
     if (tail.entries.length > 0 || tail.pendingCount > 0) return;

@@ -25,7 +25,7 @@ export class JournalReader {
   gone = false;
   readonly #segments: Segments;
   readonly #cache: BlockCache;
-  readonly #parser: MessageParser;
+  readonly #parser = new MessageParser();
   /** The block the last bytes came from: most of the next ones lie in it too. */
   #block: Block | undefined = undefined;
   #blockKey = -1;
@@ -40,7 +40,6 @@ export class JournalReader {
   constructor(segments: Segments, cache: BlockCache) {
     this.#segments = segments;
     this.#cache = cache;
-    this.#parser = new MessageParser(cache.copies);
   }
 
   /** True where the whole record at `place` is at `start`; else `load` or `gone`. */
@@ -61,6 +60,7 @@ export class JournalReader {
     if (!this.ready(place, 8)) return false;
     const length = this.view.getUint32(this.start, true);
     const found = this.#block;
+    // Not where `bytes` is a record that crosses blocks.
     if (found?.bytes === this.bytes && this.start + length <= found.filled) return true;
     return this.ready(place, length);
   }

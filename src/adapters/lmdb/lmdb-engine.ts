@@ -89,7 +89,7 @@ async function assemble(parts: Parts): Promise<Engine> {
     journal,
     dirtyTopics: [],
     tailEntries: 0,
-    written: 0,
+    indexState: 0,
   };
   const applier = new Applier({ shared, store, logs: () => instances.all() });
   const make = (id: string, number: number): LmdbInstanceLog => instances.add(shared, id, number);

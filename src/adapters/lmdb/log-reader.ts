@@ -19,7 +19,7 @@ import { Page } from '../page.ts';
 import type { LmdbInstanceLog, LogShared } from './instance-log.ts';
 import { JournalReader } from './journal-reader.ts';
 import { JournalScan, placeAfter } from './journal-scan.ts';
-import { KIND_MESSAGE } from './record.ts';
+import { KIND_MESSAGE, offsetOf, segmentOf } from './record.ts';
 import { Mark } from './retention.ts';
 import { TopicCursor, topicsInIndex } from './topic-index.ts';
 
@@ -135,9 +135,8 @@ function distance(log: LmdbInstanceLog, from: Position): number {
   const { segments, journal, limits } = log.shared;
   const start = placeAfter(segments, from);
   const { place } = journal.mark;
-  const span = 4_294_967_296;
-  const files = Math.floor(place / span) - Math.floor(start / span);
-  return files * limits.segmentBytes + (place % span) - (start % span);
+  const files = segmentOf(place) - segmentOf(start);
+  return files * limits.segmentBytes + offsetOf(place) - offsetOf(start);
 }
 
 async function merge(

@@ -13,7 +13,7 @@ import type { Journal } from './journal.ts';
 import { KIND_TABLE } from './record.ts';
 
 /** A text of so many UTF-16 units is stored whole in any case; a longer one may not be. */
-const WHOLE_UNITS = 600;
+const WHOLE_UNITS = 599;
 const ROW_OVERHEAD_BYTES = 150;
 
 /** A row not yet in LMDB. */

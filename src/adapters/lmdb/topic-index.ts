@@ -2,8 +2,8 @@
  * Where the messages of a topic lie: chunks in LMDB, and behind them the tail in memory.
  *
  * A chunk lists the entries one topic got between two times of applying, so that a hot topic
- * costs few writes. Chunks may overlap after a crash; a cursor never goes back, so nothing is
- * seen twice.
+ * costs few writes. The index is complete up to where the tail begins, and read no further: what
+ * lies beyond is there by parts, as long as the application that writes it has not ended.
  *
  * @hot
  */
@@ -37,7 +37,11 @@ interface Chunk {
   readonly value: Buffer;
 }
 
-/** The chunks for the first `length` numbers of `entries`; `floor` and older are left out. */
+/**
+ * The chunks for the first `length` numbers of `entries`, but for those that are all `floor` or
+ * older. Where one begins depends on nothing but the first entry: written again, after a failure
+ * or a crash, a chunk takes the place of what there is of it.
+ */
 export function chunksOf(
   topic: Uint8Array,
   instance: number,
@@ -46,10 +50,9 @@ export function chunksOf(
 ): { readonly key: Buffer; readonly value: Buffer }[] {
   const chunks: { key: Buffer; value: Buffer }[] = [];
   const base = topicKey(instance, topic);
-  let from = 0;
-  while (from < range.length && entries[from]! <= range.floor) from += 2;
-  while (from < range.length) {
+  for (let from = 0; from < range.length; from += CHUNK_ENTRIES * 2) {
     const to = Math.min(range.length, from + CHUNK_ENTRIES * 2);
+    if (entries[to - 2]! <= range.floor) continue;
     const key = chunkKey(base, entries[from]!);
     const head = chunkIsLong(key) ? topic.length : 0;
     const value = Buffer.allocUnsafe((head === 0 ? 0 : 4 + head) + (to - from) * 8);
@@ -64,7 +67,6 @@ export function chunksOf(
       at += 8;
     }
     chunks.push({ key, value });
-    from = to;
   }
   return chunks;
 }
@@ -97,17 +99,17 @@ export class TopicCursor implements Cursor {
   readonly #log: LmdbInstanceLog;
   readonly #index: Bytes;
   readonly #base: Buffer;
+  /** It most likely stands behind few chunks. */
+  readonly #isNear: boolean;
   /** The chunk being read, and where in it. */
   #chunk: DataView | undefined = undefined;
   #at = 0;
   /** Chunks found and not entered, the oldest one last. */
   readonly #ahead: Chunk[] = [];
-  /** The key of the newest chunk found, or what lies before all of them. */
-  #found: Buffer;
-  /** The index had no chunk beyond. */
-  #ended = false;
-  /** How often it had been written by then. */
-  #written = 0;
+  /** The key of the newest chunk found. */
+  #found: Buffer | undefined = undefined;
+  /** The state of the index that has no chunk beyond these. */
+  #completeIn = -1;
 
   /**
    * Stands before the first entry after `after`: call `advance` to reach it. `isNear`: the topic's
@@ -118,19 +120,14 @@ export class TopicCursor implements Cursor {
     this.#index = index;
     this.topic = topic;
     this.position = after;
+    this.#isNear = isNear;
     this.#base = topicKey(log.number, Buffer.from(topic));
-    this.#found = this.#base;
-    const tail = log.tail(topic);
-    if (tail?.covers(after) === true) return;
-    if (!isNear || !this.#findNewest()) this.#findFrom(after);
   }
 
   advance(): boolean {
     for (;;) {
       const chunk = this.#chunk;
       if (chunk === undefined) {
-        const tail = this.#log.tail(this.topic);
-        if (this.#ahead.length === 0 && tail?.covers(this.position)) return this.#inTail();
         if (!this.#nextChunk()) return this.#inTail();
         continue;
       }
@@ -146,63 +143,84 @@ export class TopicCursor implements Cursor {
     }
   }
 
-  /**
-   * Looks from the newest chunk back: whoever is behind mostly is not far behind, and then all is
-   * found in one search. False: there are more chunks.
-   */
-  #findNewest(): boolean {
-    const range = { start: successor(this.#base), end: this.#base, reverse: true };
-    this.#written = this.#log.shared.written;
-    for (const chunk of this.#index.getRange({ ...range, limit: NEWEST_CHUNKS + 1 })) {
-      if (this.#ahead.length === NEWEST_CHUNKS) {
-        this.#ahead.length = 0;
-        return false;
-      }
-      this.#ahead.push(chunk);
-      if (chunkStart(chunk.key) <= this.position) break;
-    }
-    if (this.#ahead.length > 0) this.#found = this.#ahead[0]!.key;
-    this.#ended = true;
-    return true;
-  }
-
-  /** Looks for the chunk that may hold what follows `after`; newer ones are found as needed. */
-  #findFrom(after: Position): void {
-    const start = chunkKey(this.#base, after);
-    const range = { start, end: this.#base, reverse: true, limit: 1 };
-    this.#written = this.#log.shared.written;
-    this.#ended = false;
-    for (const chunk of this.#index.getRange(range)) {
-      this.#ahead.push(chunk);
-      this.#found = chunk.key;
-    }
-  }
-
+  /** Enters the next chunk; false: what follows is in the tail, or nowhere. */
   #nextChunk(): boolean {
-    if (this.#ahead.length === 0) this.#findNext();
+    if (this.#ahead.length === 0) {
+      if (this.#log.tail(this.topic)?.covers(this.position)) return false;
+      this.#find();
+    }
     const next = this.#ahead.pop();
     if (next === undefined) return false;
     this.#enter(next);
     return true;
   }
 
-  #findNext(): void {
-    const { written } = this.#log.shared;
-    const isNews = this.#written !== written;
-    if (this.#ended && !isNews) return;
-    if (this.#found === this.#base) this.#findFrom(this.position); // so far all was in the tail
-    if (this.#ahead.length > 0) return;
-    // A chunk whose writing failed halfway was written anew, and may hold more than it did.
-    const start = isNews ? this.#found : Buffer.concat([this.#found, NUL]);
-    const range = { start, end: successor(this.#base), limit: CHUNKS_AHEAD };
+  #find(): void {
+    const { indexState } = this.#log.shared;
+    if (this.#completeIn === indexState) return;
+    const end = this.#end();
+    if (this.#found === undefined) {
+      if (this.#isNear && this.#findNewest(end, indexState)) return;
+      this.#findFrom(end);
+      if (this.#ahead.length > 0) return;
+    }
+    this.#findNext(end, indexState);
+  }
+
+  /**
+   * The first position that is not looked for in the index: the tail has it and all that follow.
+   * Chunks from there on are of an application that did not come to its end, and may be parts of
+   * what it was to write.
+   */
+  #end(): Position {
+    const entries = this.#log.tail(this.topic)?.entries;
+    return entries === undefined || entries.length === 0 ? this.#log.end() + 1 : entries[0]!;
+  }
+
+  /**
+   * Looks from the newest chunk back: whoever is behind mostly is not far behind, and then all is
+   * found in one search. False: there are more chunks.
+   */
+  #findNewest(end: Position, indexState: number): boolean {
+    const ahead = this.#ahead;
+    for (const chunk of this.#chunksBack(end - 1, NEWEST_CHUNKS + 1)) {
+      if (ahead.length === NEWEST_CHUNKS) {
+        ahead.length = 0;
+        return false;
+      }
+      ahead.push(chunk);
+      if (chunkStart(chunk.key) <= this.position) break;
+    }
+    this.#found = ahead[0]?.key;
+    this.#completeIn = indexState;
+    return true;
+  }
+
+  /** Looks for the chunk that may hold what follows; newer ones are found as needed. */
+  #findFrom(end: Position): void {
+    for (const chunk of this.#chunksBack(Math.min(this.position, end - 1), 1)) {
+      this.#ahead.push(chunk);
+      this.#found = chunk.key;
+    }
+  }
+
+  #chunksBack(from: Position, limit: number): Iterable<Chunk> {
+    const start = chunkKey(this.#base, from);
+    return this.#index.getRange({ start, end: this.#base, reverse: true, limit });
+  }
+
+  /** Looks beyond what was found. */
+  #findNext(end: Position, indexState: number): void {
+    const start = Buffer.concat([this.#found ?? this.#base, NUL]);
+    const range = { start, end: chunkKey(this.#base, end), limit: CHUNKS_AHEAD };
     let bytes = 0;
-    this.#written = written;
-    this.#ended = true;
+    this.#completeIn = indexState;
     for (const chunk of this.#index.getRange(range)) {
       this.#ahead.push(chunk);
       this.#found = chunk.key;
       bytes += chunk.value.length;
-      this.#ended = this.#ahead.length < CHUNKS_AHEAD && bytes < BYTES_AHEAD;
+      const isWhole = this.#ahead.length < CHUNKS_AHEAD && bytes < BYTES_AHEAD;
+      this.#completeIn = isWhole ? indexState : -1;
       if (bytes >= BYTES_AHEAD) break;
     }
     this.#ahead.reverse();
