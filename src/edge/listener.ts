@@ -72,6 +72,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   const listening = await openListening({
     asked: options.url,
     url,
+    clock: options.clock,
     reusePort: options.reusePort ?? false,
     accept: createAccept(options, url, door, tls),
     failed: createAcceptFailure(door),

@@ -70,6 +70,14 @@ describe('the sockets of a listener', () => {
     });
   });
 
+  test('of two that begin at once one gets the port', async (t) => {
+    for (const host of ['127.0.0.1', 'localhost']) {
+      const url = `mqtt://${host}:${await freePort()}`;
+      const both = await Promise.allSettled([openEcho(t, { url }), openEcho(t, { url })]);
+      assert.deepEqual(both.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+    }
+  });
+
   test('processes that share a port on purpose may', onLinux, async (t) => {
     const first = await openEcho(t, { reusePort: true });
     const second = await openEcho(t, { url: first.url, reusePort: true });

@@ -5,8 +5,8 @@
  * clients that come at once are a thousand turns, each with its writes and its commit; with several
  * they are taken, answered and committed together (ADR 12).
  */
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { Fault } from '#base';
+import { type AddressInfo, createServer, isIP, type Server, type Socket } from 'node:net';
+import { type Clock, Fault } from '#base';
 import { EDGE_LIMITS } from './limits.ts';
 import type { ListenerUrl } from './listener-url.ts';
 
@@ -14,6 +14,7 @@ export interface ListeningOptions {
   /** As it was asked for: errors name it. */
   readonly asked: string;
   readonly url: ListenerUrl;
+  readonly clock: Clock;
   /** Other processes may listen on the port as well. */
   readonly reusePort: boolean;
   accept(socket: Socket): void;
@@ -29,45 +30,88 @@ export interface Listening {
 
 /** Elsewhere a shared port is refused, or all who connect come to one of its sockets. */
 const SPREADS = process.platform === 'linux';
+const TURN_TRIES_MAX = 200;
+const TURN_RETRY_MS = 10;
 
 /** Listens, or rejects with a `Fault` that says in one line why not. */
 export async function openListening(options: ListeningOptions): Promise<Listening> {
-  if (!SPREADS && !options.reusePort) {
-    const only = await listen(options, options.url.port, false);
-    return { port: portOf(only), close: () => void only.close() };
-  }
-  if (!options.reusePort) await makeSureIsFree(options);
+  const { host, port } = options.url;
+  const isShared = SPREADS || options.reusePort;
+  if (!isShared) return listeningOn([await listen(options, host, port, false)]);
+  // A port of 0 is nobody's: the system gives out none that is shared.
+  if (options.reusePort || port === 0) return await openSockets(options, host);
+  return await inTurn(options, async () => openSockets(options, await seeIfFree(options)));
+}
+
+async function openSockets(options: ListeningOptions, first: string): Promise<Listening> {
   const servers: Server[] = [];
-  const close = (): void => {
-    for (const server of servers) server.close();
-  };
+  let [host, port] = [first, options.url.port];
   try {
     const count = SPREADS ? EDGE_LIMITS.listeningSockets : 1;
-    let { port } = options.url;
     while (servers.length < count) {
-      const server = await listen(options, port, true);
+      const server = await listen(options, host, port, true);
       servers.push(server);
-      port = portOf(server);
+      host = hostOf(options, server);
+      ({ port } = addressOf(server));
     }
-    return { port, close };
   } catch (error) {
-    close();
+    for (const server of servers) server.close();
     throw error;
   }
+  return listeningOn(servers);
+}
+
+function listeningOn(servers: readonly Server[]): Listening {
+  return {
+    port: addressOf(servers[0]!).port,
+    close: () => servers.forEach((server) => server.close()),
+  };
 }
 
 /**
  * Whoever shares a port is let in beside another program of this user that shares it too, and would
- * get only some of the clients. One socket that shares with nobody tells whether somebody is there;
- * a port that the system gives us is nobody's.
+ * get only some of the clients. One socket that shares with nobody tells whether somebody is there.
+ * Answers the address that the host has.
  */
-async function makeSureIsFree(options: ListeningOptions): Promise<void> {
-  if (options.url.port === 0) return;
-  const server = await listen(options, options.url.port, false);
+async function seeIfFree(options: ListeningOptions): Promise<string> {
+  const { host, port } = options.url;
+  const server = await listen(options, host, port, false);
+  const address = hostOf(options, server);
   await new Promise((resolve) => server.close(resolve));
+  return address;
 }
 
-function listen(options: ListeningOptions, port: number, reusePort: boolean): Promise<Server> {
+/** Two that looked at once would both see nobody, and share: they take turns, port by port. */
+async function inTurn<T>({ url, clock }: ListeningOptions, open: () => Promise<T>): Promise<T> {
+  const turn = await takeTurn(`\0ternmq-listen-${url.port}`, clock);
+  try {
+    return await open();
+  } finally {
+    turn?.close();
+  }
+}
+
+/** A name only one process of this network has at a time; it is free again when that one dies. */
+async function takeTurn(name: string, clock: Clock): Promise<Server | undefined> {
+  for (let tries = 0; tries < TURN_TRIES_MAX; tries++) {
+    const server = createServer();
+    const { promise, resolve } = Promise.withResolvers<string | undefined>();
+    server.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code));
+    server.listen(name, () => resolve(undefined));
+    const code = await promise;
+    if (code === undefined) return server;
+    if (code !== 'EADDRINUSE') return undefined; // no such names here
+    await new Promise<void>((again) => clock.after(TURN_RETRY_MS, again));
+  }
+  return undefined; // somebody keeps it from us; nobody is kept from starting by that
+}
+
+function listen(
+  options: ListeningOptions,
+  host: string,
+  port: number,
+  reusePort: boolean,
+): Promise<Server> {
   const server = createServer({
     noDelay: true,
     highWaterMark: EDGE_LIMITS.aheadBytesMax, // small, so that whoever pauses is soon not read
@@ -79,7 +123,6 @@ function listen(options: ListeningOptions, port: number, reusePort: boolean): Pr
       const text = `cannot listen on ${options.asked}: ${why}`;
       reject(new Fault('unspecified', text, { cause: error }));
     });
-    const { host } = options.url;
     server.listen({ host, port, backlog: EDGE_LIMITS.backlog, reusePort }, () => {
       server.removeAllListeners('error');
       server.on('error', options.failed);
@@ -88,8 +131,13 @@ function listen(options: ListeningOptions, port: number, reusePort: boolean): Pr
   });
 }
 
-function portOf(server: Server): number {
-  return (server.address() as AddressInfo).port;
+/** Looked up once: a name may have several addresses. One given as such may say more than Node. */
+function hostOf({ url }: ListeningOptions, server: Server): string {
+  return isIP(url.host) === 0 ? addressOf(server).address : url.host;
+}
+
+function addressOf(server: Server): AddressInfo {
+  return server.address() as AddressInfo;
 }
 
 const LISTEN_ERRORS: ReadonlyMap<string, string> = new Map([
