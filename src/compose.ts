@@ -25,6 +25,7 @@ import {
   openListener,
   ReadBlocks,
   ReadGarbage,
+  type Refusal,
   silentEdgeMetrics,
   SocketLimit,
   type TlsSettings,
@@ -284,15 +285,34 @@ function tlsOf(
   return { tls: tlsCa === undefined ? files : { ...files, clientAuthorityFile: tlsCa } };
 }
 
-/** The doors' hooks, counted where the broker counts the same things. */
+/** Who left by himself, or comes while the broker is stopping, is no refusal. */
+const DOOR_COUNTERS: { readonly [Reason in Refusal]: keyof Metrics | undefined } = {
+  socketLimit: 'doorSocketLimit',
+  doorkeeper: undefined,
+  proxyHeader: 'doorProxyHeader',
+  proxyTimeout: 'handshakeTimeouts',
+  tlsHandshake: 'doorTlsHandshake',
+  tlsTimeout: 'handshakeTimeouts',
+  clientCertificate: 'doorClientCertificate',
+  httpRequest: 'doorHttpRequest',
+  httpTimeout: 'handshakeTimeouts',
+  gone: undefined,
+};
+
+/** What the doors count, beside what the broker does. */
 function countDoors(metrics: Metrics): EdgeMetrics {
   return {
     ...silentEdgeMetrics,
     refused: (_kind, reason) => {
-      if (reason.endsWith('Timeout')) metrics.handshakeTimeouts++;
+      const counter = DOOR_COUNTERS[reason];
+      if (counter !== undefined) metrics[counter]++;
     },
     badFrame: () => {
       metrics.protocolViolations++;
+      metrics.violationsWebSocketFrame++;
+    },
+    acceptFailed: () => {
+      metrics.doorAcceptFailures++;
     },
     bug: () => {
       metrics.bugs++;

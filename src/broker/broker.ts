@@ -9,7 +9,7 @@ import { FAULTS, TimerWheel } from '#base';
 import type { Authenticator } from '#identity';
 import type { Instance, Instances } from '#instances';
 import type { Engine, LogRetention } from '#ports';
-import type { Metrics } from '#telemetry';
+import { countViolation, type Metrics } from '#telemetry';
 import { encodeDisconnect, isReasonAllowed, PublishPropertyView, Reason } from '#wire';
 import { AckWriter, PendingAck } from './acks.ts';
 import { Admission } from './admission.ts';
@@ -215,7 +215,7 @@ export class Broker implements Doorkeeper {
   /** The client broke the protocol: counted, told the reason where it can be told, closed. */
   violated(connection: Connection, code: FaultCode, detail: string): void {
     if (connection.state === ConnectionState.closed) return;
-    this.metrics.protocolViolations++;
+    countViolation(this.metrics, code);
     this.log.debug('protocol violation', {
       client: connection.session?.clientId,
       address: connection.transport.peer.address,

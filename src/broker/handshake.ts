@@ -15,6 +15,7 @@ import {
   type Verdict,
 } from '#identity';
 import type { InstanceLimits } from '#instances';
+import { countViolation } from '#telemetry';
 import {
   type AuthPacket,
   ConnectFault,
@@ -48,7 +49,7 @@ export function receiveConnect(
     packet = decodeConnect(bytes, bodyStart, end);
   } catch (error) {
     if (!(error instanceof ConnectFault)) throw error;
-    broker.metrics.protocolViolations++;
+    countViolation(broker.metrics, error.code);
     if (error.protocolVersion === undefined) connection.abandon();
     else {
       setVersion(connection, error.protocolVersion);

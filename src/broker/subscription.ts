@@ -5,7 +5,7 @@
  * highest QoS, all subscription identifiers [MQTT-3.3.4-2] [MQTT-3.3.4-4].
  */
 import type { Position } from '#ports';
-import { type Qos, varintSize, writeVarint } from '#wire';
+import { parseShare, type Qos, varintSize, writeVarint } from '#wire';
 import { NO_IDENTIFIERS } from './inflight.ts';
 import { isMailbox, mailboxFilter } from './mailbox.ts';
 import type { RetainedOwed } from './retained-replay.ts';
@@ -193,13 +193,13 @@ export function deliveryAt(
   return new Delivery(session, grant.qos, noLocal, retainAsPublished, identifiers, since);
 }
 
-/** `$share/name/filter` in its parts; the text was validated before. */
+/** `$share/name/filter` in its parts; `undefined`: a filter like others. */
 export function splitShare(
   text: string,
 ): { readonly share: string; readonly filter: string } | undefined {
-  if (!text.startsWith('$share/')) return undefined;
-  const end = text.indexOf('/', 7);
-  return end < 0 ? undefined : { share: text.slice(7, end), filter: text.slice(end + 1) };
+  const parsed = parseShare(text);
+  if (parsed === undefined || parsed === 'invalid') return undefined;
+  return { share: parsed.group, filter: parsed.filter };
 }
 
 /** One delivery for all matching subscriptions of one session. */

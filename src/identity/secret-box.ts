@@ -12,7 +12,7 @@ import {
   linkSync,
   openSync,
   readFileSync,
-  unlinkSync,
+  rmSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
@@ -120,12 +120,14 @@ function makeKeyFile(path: string, random: Random): void {
       }
       linkSync(draft, path);
     } finally {
-      unlinkSync(draft);
+      rmSync(draft, { force: true });
     }
     syncFolder(dirname(path));
   } catch (cause) {
     if (codeOf(cause) === 'EEXIST') return; // another process was first: its key is the key
-    throw new Fault('storeUnavailable', `${path} cannot be made`, { cause });
+    throw new Fault('storeUnavailable', `${path} cannot be made: ${(cause as Error).message}`, {
+      cause,
+    });
   }
 }
 

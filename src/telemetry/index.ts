@@ -1,3 +1,4 @@
 /** What happened: counters today, typed events and traces where the design draws them. */
 export { INSTANCE_METRICS, InstanceMetrics } from './instance-metrics.ts';
 export { METRICS, Metrics } from './metrics.ts';
+export { countViolation } from './violations.ts';

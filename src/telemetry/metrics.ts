@@ -40,6 +40,22 @@ export class Metrics {
   keepAliveTimeouts = 0;
   handshakeTimeouts = 0;
   protocolViolations = 0;
+  violationsMalformedPacket = 0;
+  violationsProtocolError = 0;
+  violationsVersion = 0;
+  violationsClientId = 0;
+  violationsTopicName = 0;
+  violationsTopicAlias = 0;
+  violationsReceiveMaximum = 0;
+  violationsPacketTooLarge = 0;
+  violationsWebSocketFrame = 0;
+  violationsOther = 0;
+  doorSocketLimit = 0;
+  doorProxyHeader = 0;
+  doorTlsHandshake = 0;
+  doorClientCertificate = 0;
+  doorHttpRequest = 0;
+  doorAcceptFailures = 0;
   overloadRefusals = 0;
   bugs = 0;
   loopLatenessMs = 0;
@@ -82,7 +98,24 @@ export const METRICS: Readonly<Record<keyof Metrics, string>> = {
   willsPublished: 'will messages published',
   keepAliveTimeouts: 'connections closed because the client was silent for too long',
   handshakeTimeouts: 'connections closed because no CONNECT came in time',
-  protocolViolations: 'connections closed because the client broke the protocol',
+  protocolViolations: 'connections closed because the client broke the protocol; by kind:',
+  violationsMalformedPacket: 'a packet is not encoded as MQTT says (0x81)',
+  violationsProtocolError:
+    'a packet that is out of place, or fields that exclude each other (0x82)',
+  violationsVersion: 'CONNECT of a protocol or version that does not exist (0x84)',
+  violationsClientId: 'a client identifier that the version does not allow (0x85)',
+  violationsTopicName: 'a topic name that is none (0x90)',
+  violationsTopicAlias: 'a topic alias beyond the maximum (0x94)',
+  violationsReceiveMaximum: 'more publishes open than the Receive Maximum (0x93)',
+  violationsPacketTooLarge: 'a packet beyond the maximum size (0x95)',
+  violationsWebSocketFrame: 'no WebSocket frame, or one that is not binary',
+  violationsOther: 'anything else',
+  doorSocketLimit: 'connections closed because the process holds as many sockets as it may',
+  doorProxyHeader: 'connections closed because the PROXY header was missing or bad',
+  doorTlsHandshake: 'TLS handshakes that failed',
+  doorClientCertificate: 'TLS connections closed because of the certificate of the client',
+  doorHttpRequest: 'HTTP requests refused, for they were not for a WebSocket of ours',
+  doorAcceptFailures: 'connections that the system could not give us',
   overloadRefusals: 'CONNECT packets refused because of rate, connection count or overload',
   bugs: 'broken invariants of our own: please report them',
   loopLatenessMs: 'how late the event loop was when last looked at, in milliseconds (a gauge)',

@@ -1,6 +1,6 @@
 /** The life of `ternmq start`: ready, signals, the first key, what it takes up, how it ends. */
 import assert from 'node:assert/strict';
-import { globSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { globSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect as connectTls } from 'node:tls';
 import { tmpdir } from 'node:os';
@@ -127,6 +127,9 @@ test('the first start makes a key, later ones do not, and nobody gets in without
     readFileSync(join(parentPath, name)).includes(secret!),
   );
   assert.ok(files.length > 0);
+  for (const { parentPath, name } of files) {
+    assert.equal(statSync(join(parentPath, name)).mode & 0o077, 0, `${name} is nobody else's`);
+  }
   assert.deepEqual(holders, []);
 });
 

@@ -8,6 +8,7 @@ import { strict as assert } from 'node:assert';
 import {
   chmodSync,
   closeSync,
+  existsSync,
   mkdirSync,
   openSync,
   rmSync,
@@ -307,6 +308,12 @@ test('a data directory that is a file is refused in one line', async (t) => {
   writeFileSync(file, 'not a directory');
   await refusesToStart(file, /cannot be used/);
   await refusesToStart(join(file, 'below'), /cannot be used/);
+});
+
+const onProc = existsSync('/proc/self') ? {} : { skip: 'there is no /proc here' };
+
+test('a directory that nobody can make is refused in one line', onProc, async () => {
+  await refusesToStart('/proc/ternmq', /cannot be used/);
 });
 
 test('a data directory that is not ours is refused in one line', async (t) => {

@@ -199,3 +199,17 @@ test('[MQTT-4.7.3-4] long topics are compared to their last byte', async (t) => 
   assert.equal((await client.next('publish')).payload?.toString(), 'yes');
   await client.nothing();
 });
+
+// `$share` is not of 3.1.1; brokers offer it, and what is no shared subscription is left as it is.
+test('what begins like a shared subscription and is none is a filter like others', async (t) => {
+  const client = await broker.connect(t);
+  const root = unique('t');
+  const filters = [`$share//${root}`, `$share/${root}`, `$share/${root}/`];
+
+  assert.deepEqual((await client.subscribe(filters, 1)).granted, [1, 1, 1]);
+
+  for (const topic of filters) {
+    await client.publish(topic, 'x', { qos: 1 });
+    assert.equal((await client.next('publish')).topic, topic);
+  }
+});

@@ -5,7 +5,7 @@
  * beginning and a hash; the whole text then stands in the value. The length of a key tells which.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { type Database, open } from 'lmdb';
 import type { Position } from '#ports';
 import type { LmdbLimits } from './limits.ts';
@@ -47,6 +47,8 @@ export async function openDatabases(path: string, limits: LmdbLimits): Promise<D
     // settles `flushed`, and closing waits for it for ever.
     overlappingSync: false,
   });
+  // The package makes them readable for everybody.
+  for (const file of [path, `${path}-lock`]) chmodSync(file, 0o600);
   const openOne = (name: string): Bytes =>
     root.openDB<Buffer, Buffer>({ name, keyEncoding: 'binary', encoding: 'binary' });
   let guarded = false;

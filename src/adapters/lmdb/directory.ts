@@ -7,6 +7,7 @@
  */
 import {
   closeSync,
+  existsSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -51,19 +52,18 @@ export async function openDirectory(path: string, random: Random): Promise<DataD
   }
 }
 
+/** Level by level: Node's recursive one calls a read-only disk a missing folder, and in /proc it
+ * does not come to an end. */
 async function makeDirectory(path: string): Promise<void> {
-  let first: string | undefined;
-  try {
-    first = mkdirSync(path, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    // A recursive one calls a read-only disk a missing folder; a plain one says what it is.
-    if (isMissing(error)) mkdirSync(path, { mode: 0o700 });
-    throw error;
-  }
-  if (first === undefined) return;
-  const above = dirname(resolve(first));
-  for (let made = resolve(path); made !== above; made = dirname(made)) {
-    await syncDirectory(dirname(made));
+  const missing: string[] = [];
+  for (let at = resolve(path); !existsSync(at); at = dirname(at)) missing.push(at);
+  for (const one of missing.toReversed()) {
+    try {
+      mkdirSync(one, { mode: 0o700 });
+    } catch (error) {
+      if (!existsSync(one)) throw error; // else somebody was faster
+    }
+    await syncDirectory(dirname(one));
   }
 }
 

@@ -155,7 +155,9 @@ function readFilter(reader: PacketReader, version: ProtocolVersion): string {
 function readSubscription(reader: PacketReader, version: ProtocolVersion): SubscriptionRequest {
   const filter = readFilter(reader, version); // [MQTT-3.8.3-1]
   const options = reader.u8('subscription options');
-  const share = parseShare(filter);
+  const parsed = parseShare(filter);
+  // Before 5.0 `$share` means nothing, so what is no shared subscription is a filter like others.
+  const share = parsed === 'invalid' && version < 5 ? undefined : parsed;
   const invalid = share === 'invalid' || (share === undefined && !isValidFilter(filter));
   const qos = (options & 0x03) as Qos;
   if (version < 5) {

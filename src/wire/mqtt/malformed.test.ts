@@ -211,11 +211,14 @@ describe('SUBSCRIBE:', () => {
   }
 
   test('a badly written filter is marked and the others stand', () => {
-    const written = ['a#', 'a/#/b', '+a', '$share//x', '$share/g', '$share/g/', '$share/g+/x'];
+    const written = ['a#', 'a/#/b', '+a', '$share/g+/x'];
+    const badShares = ['$share//x', '$share/g', '$share/g/', '$share/+/x'];
     for (const version of [3, 4, 5] as const) {
       // Before 5.0 an empty filter closes the connection [MQTT-4.7.3-1].
-      const bad = version === 5 ? ['', ...written] : written;
-      const filters = [...bad, 'a/+/#', '$share/g/a'];
+      const bad = version === 5 ? ['', ...written, ...badShares] : written;
+      // What is no shared subscription is then a filter like others.
+      const good = version === 5 ? ['a/+/#', '$share/g/a'] : ['a/+/#', '$share/g/a', ...badShares];
+      const filters = [...bad, ...good];
       const body = filters.map((filter) => `${text(filter)} 01`).join('');
       const bytes = hex(`0001 ${version === 5 ? '00' : ''} ${body}`);
 
