@@ -2,76 +2,198 @@
  * `ternmq bench`: loads any MQTT broker and says what it did. What is asked for is turned into a
  * plan, the plan is run by `load/`, and the answer is a small table or one line of JSON.
  */
-import { parseArgs } from 'node:util';
 import { systemRandom } from '#base';
-import { EXIT } from './io.ts';
-import { BOUNDS, type Bound, SHAPES, type Shape } from './load/defaults.ts';
+import {
+  choiceKind,
+  type Kind,
+  numberKind,
+  optional,
+  type OptionTable,
+  readEnvironment,
+  readFlags,
+  resolveOptions,
+  showOptions,
+  type Source,
+  switchKind,
+  textKind,
+  UsageError,
+  wholeKind,
+} from '#config';
+import { CREDENTIAL_OPTIONS, type Credentials } from './connect-options.ts';
+import { type CommandIo, EXIT } from './io.ts';
+import { BOUNDS, type BoundedOption, SHAPES, type Shape } from './load/defaults.ts';
 import { runLoad } from './load/load.ts';
 import type { LoadPlan, LoadResult, Workload } from './load/plan.ts';
 
-export interface BenchOutput {
-  write(text: string): void;
-  writeError(text: string): void;
-  readonly isTerminal: boolean;
+export type BenchIo = Pick<
+  CommandIo,
+  'write' | 'writeError' | 'isTerminal' | 'paint' | 'columns' | 'environment'
+>;
+
+interface BenchOptions extends Credentials {
+  readonly url: string;
+  readonly clients: number | undefined;
+  readonly publishers: number | undefined;
+  readonly subscribers: number | undefined;
+  readonly topics: number | undefined;
+  readonly qos: '0' | '1' | '2' | undefined;
+  readonly size: number;
+  readonly seconds: number;
+  readonly warmUp: number;
+  readonly rate: number;
+  readonly window: number | undefined;
+  readonly messages: number;
+  readonly protocol: '4' | '5';
+  readonly clientPrefix: string | undefined;
+  readonly topicPrefix: string | undefined;
+  readonly processes: number;
+  readonly brokerPid: number;
+  readonly json: boolean;
+  readonly help: boolean;
 }
 
-const OPTIONS = {
-  url: { type: 'string', default: 'mqtt://127.0.0.1:1883' },
-  clients: { type: 'string' },
-  publishers: { type: 'string' },
-  subscribers: { type: 'string' },
-  topics: { type: 'string' },
-  qos: { type: 'string' },
-  size: { type: 'string', default: '128' },
-  seconds: { type: 'string', default: '5' },
-  'warm-up': { type: 'string', default: '1' },
-  rate: { type: 'string', default: '1000' },
-  window: { type: 'string' },
-  messages: { type: 'string', default: '100' },
-  protocol: { type: 'string', default: '4' },
-  processes: { type: 'string', default: '1' },
-  user: { type: 'string' },
-  password: { type: 'string' },
-  'client-prefix': { type: 'string' },
-  'topic-prefix': { type: 'string' },
-  'broker-pid': { type: 'string', default: '0' },
-  json: { type: 'boolean', default: false },
-  help: { type: 'boolean', short: 'h', default: false },
-} as const;
+const LOAD = 'Load';
+const CONNECTION = 'Connection';
+const RUN = 'Run';
 
-const HELP = `Usage: ternmq bench <workload> [options]
+function bounded(option: BoundedOption, placeholder = 'N'): Kind<number> {
+  return wholeKind(BOUNDS[option].least, BOUNDS[option].most, placeholder);
+}
 
-Workloads
-${Object.entries(SHAPES)
-  .map(([name, shape]) => `  ${name.padEnd(12)} ${shape.about}`)
-  .join('\n')}
+function secondsOf(option: BoundedOption): Kind<number> {
+  return numberKind(BOUNDS[option].least, BOUNDS[option].most, 'SECONDS');
+}
 
-Options
-  --url URL            mqtt://[user:password@]host[:port]   (mqtt://127.0.0.1:1883)
-  --clients N          how many of the workload's many
-  --publishers N, --subscribers N, --topics N               (by workload)
-  --qos 0|1|2          of publishing and of subscribing     (by workload)
-  --size BYTES         of a payload                         (128)
-  --seconds S          to measure                           (5)
-  --warm-up S          before measuring                     (1)
-  --rate R             messages a second, for latency       (1000)
-  --window N           messages under way per publisher     (by workload; 0 at QoS 0: no bound)
-  --messages N         for each session, for offline        (100)
-  --protocol 4|5       MQTT 3.1.1 or 5.0                    (4)
-  --processes N        to share the load among              (1)
-  --user NAME, --password TEXT
-  --client-prefix TEXT, --topic-prefix TEXT                 (bench-<chance>)
-  --broker-pid PID     a broker on this machine: its memory and processor time
-  --json               one line of JSON
+const OPTIONS: OptionTable<BenchOptions> = {
+  clients: {
+    kind: optional(bounded('clients')),
+    group: LOAD,
+    text: "How many of the workload's many.",
+  },
+  publishers: {
+    kind: optional(bounded('clients')),
+    group: LOAD,
+    text: 'How many publish. By workload.',
+  },
+  subscribers: {
+    kind: optional(bounded('clients')),
+    group: LOAD,
+    text: 'How many subscribe. By workload.',
+  },
+  topics: {
+    kind: optional(bounded('topics')),
+    group: LOAD,
+    text: 'How many topics there are. By workload.',
+  },
+  qos: {
+    kind: optional(choiceKind(['0', '1', '2'])),
+    group: LOAD,
+    text: 'Quality of service of publishing and of subscribing. By workload.',
+  },
+  size: {
+    kind: bounded('size', 'BYTES'),
+    byDefault: '128',
+    group: LOAD,
+    text: 'Bytes of a payload.',
+  },
+  rate: {
+    kind: bounded('rate'),
+    byDefault: '1000',
+    group: LOAD,
+    text: 'Messages a second, for latency.',
+  },
+  window: {
+    kind: optional(bounded('window')),
+    group: LOAD,
+    text: 'Messages under way per publisher. By workload; 0 at QoS 0: no bound.',
+  },
+  messages: {
+    kind: bounded('messages'),
+    byDefault: '100',
+    group: LOAD,
+    text: 'Messages for each session, for offline.',
+  },
+  url: {
+    // Not from the environment: whoever loads a broker says which one.
+    kind: textKind('URL'),
+    byDefault: 'mqtt://127.0.0.1:1883',
+    group: CONNECTION,
+    text: 'Broker to load: mqtt://[user:password@]host[:port].',
+  },
+  ...CREDENTIAL_OPTIONS,
+  protocol: {
+    kind: choiceKind(['4', '5']),
+    byDefault: '4',
+    group: CONNECTION,
+    text: 'MQTT version: 4 is 3.1.1, 5 is 5.0.',
+  },
+  clientPrefix: {
+    kind: optional(textKind('TEXT')),
+    group: CONNECTION,
+    text: 'Client identifiers begin with it. Without one, with a random one.',
+  },
+  topicPrefix: {
+    kind: optional(textKind('TEXT')),
+    group: CONNECTION,
+    text: 'Topics begin with it. Without one, with a random one.',
+  },
+  seconds: {
+    kind: secondsOf('seconds'),
+    byDefault: '5',
+    group: RUN,
+    text: 'How long to measure.',
+  },
+  warmUp: {
+    kind: secondsOf('warmUp'),
+    byDefault: '1',
+    group: RUN,
+    text: 'How long to run before measuring.',
+  },
+  processes: {
+    kind: bounded('processes'),
+    byDefault: '1',
+    group: RUN,
+    text: 'Processes to share the load among.',
+  },
+  brokerPid: {
+    kind: wholeKind(0, 2 ** 22, 'PID'),
+    byDefault: '0',
+    group: RUN,
+    text: 'A broker on this machine: its memory and processor time. 0: not asked.',
+  },
+  json: {
+    kind: switchKind,
+    byDefault: 'false',
+    group: RUN,
+    text: 'One line of JSON.',
+  },
+  help: {
+    kind: switchKind,
+    byDefault: 'false',
+    short: 'h',
+    group: RUN,
+    text: 'Show this.',
+  },
+};
 
+function help({ paint, columns }: BenchIo): string {
+  const workloads = Object.entries(SHAPES).map(
+    ([name, { about }]) => `  ${name.padEnd(12)}${about}`,
+  );
+  return `Usage: ternmq bench WORKLOAD [OPTIONS]
+
+${paint.bold('Workloads')}
+${workloads.join('\n')}
+${showOptions(OPTIONS, paint, columns)}
 It counts what subscribers receive. Do not run it against a broker that others need.
 `;
+}
 
 /** Runs the command; resolves to the exit code of the process. */
-export async function runBench(argv: readonly string[], io: BenchOutput): Promise<number> {
-  const asked = ask(argv);
+export async function runBench(argv: readonly string[], io: BenchIo): Promise<number> {
+  const asked = ask(argv, io.environment);
   if (asked.kind === 'help') {
-    io.write(HELP);
+    io.write(help(io));
     return EXIT.ok;
   }
   if (asked.kind === 'wrong') {
@@ -104,28 +226,22 @@ type Asked =
       readonly json: boolean;
     };
 
-type Values = ReturnType<typeof parse>['values'];
-
-function parse(argv: readonly string[]) {
-  return parseArgs({ args: [...argv], options: OPTIONS, allowPositionals: true });
-}
-
-function ask(argv: readonly string[]): Asked {
+function ask(argv: readonly string[], environment: CommandIo['environment']): Asked {
   try {
-    const { values, positionals } = parse(argv);
-    if (values.help || positionals.length === 0) return { kind: 'help' };
-    const [workload, extra] = positionals;
-    if (extra !== undefined) throw new RangeError(`what is '${extra}'?`);
+    const { source, operands } = readFlags(OPTIONS, argv);
+    const url = urlOf(source.texts.get('url')?.[0] ?? OPTIONS.url.byDefault!);
+    const sources = [source, credentialsOf(url), readEnvironment(OPTIONS, environment)];
+    const { values } = resolveOptions(OPTIONS, sources);
+    if (values.help || operands.length === 0) return { kind: 'help' };
+    const [workload, extra] = operands;
+    if (extra !== undefined) throw new UsageError([`what is '${extra}'?`]);
     if (workload === undefined || !isWorkload(workload)) {
-      throw new RangeError(`no workload '${workload}'`);
+      throw new UsageError([`no workload '${workload}'`]);
     }
-    const processes = numberOf('processes', values.processes, BOUNDS.processes);
-    return { kind: 'run', plan: planOf(workload, values), processes, json: values.json };
+    const { processes, json } = values;
+    return { kind: 'run', plan: planOf(workload, values, url), processes, json };
   } catch (error) {
-    // Both kinds of error made by wrong words: parseArgs throws TypeErrors, we RangeErrors.
-    if (error instanceof TypeError || error instanceof RangeError) {
-      return { kind: 'wrong', text: error.message };
-    }
+    if (error instanceof UsageError) return { kind: 'wrong', text: error.problems.join('; ') };
     throw error;
   }
 }
@@ -134,95 +250,79 @@ function isWorkload(name: string): name is Workload {
   return Object.hasOwn(SHAPES, name);
 }
 
-function planOf(workload: Workload, values: Values): LoadPlan {
+function planOf(workload: Workload, values: BenchOptions, url: URL): LoadPlan {
   const shape = SHAPES[workload];
-  const url = urlOf(values.url);
   const chance = Buffer.from(systemRandom.bytes(4)).toString('hex');
-  const qos = qosOf(values.qos ?? String(shape.qos));
-  const size = numberOf('size', values.size, BOUNDS.size);
-  if (workload === 'latency' && size < 8) throw new RangeError('--size of latency is at least 8');
+  const qos = Number(values.qos ?? shape.qos) as 0 | 1 | 2;
   const plan: LoadPlan = {
     workload,
     host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
     port: url.port === '' ? 1883 : Number(url.port),
-    protocol: protocolOf(values.protocol),
-    userName: values.user ?? (decodeURIComponent(url.username) || undefined),
-    password: values.password ?? (decodeURIComponent(url.password) || undefined),
-    clientIdPrefix: values['client-prefix'] ?? `bench-${chance}-`,
-    topicPrefix: values['topic-prefix'] ?? `bench-${chance}`,
+    protocol: values.protocol === '5' ? 5 : 4,
+    userName: values.user,
+    password: values.password,
+    clientIdPrefix: values.clientPrefix ?? `bench-${chance}-`,
+    topicPrefix: values.topicPrefix ?? `bench-${chance}`,
     qos,
-    payloadBytes: size,
+    payloadBytes: values.size,
     publishers: countOf('publishers', values, shape),
     subscribers: countOf('subscribers', values, shape),
-    topics: numberOf('topics', values.topics ?? String(shape.topics || 1), BOUNDS.topics),
-    windowCount: numberOf('window', values.window ?? String(shape.windows[qos]), BOUNDS.window),
-    ratePerSecond: numberOf('rate', values.rate, BOUNDS.rate),
+    topics: values.topics ?? (shape.topics || 1),
+    windowCount: values.window ?? shape.windows[qos],
+    ratePerSecond: values.rate,
     connections: countOf('connections', values, shape),
-    messagesPerSession: numberOf('messages', values.messages, BOUNDS.messages),
-    warmUpMs: numberOf('warm-up', values['warm-up'], BOUNDS.warmUp, false) * 1000,
-    measureMs: numberOf('seconds', values.seconds, BOUNDS.seconds, false) * 1000,
+    messagesPerSession: values.messages,
+    warmUpMs: values.warmUp * 1000,
+    measureMs: values.seconds * 1000,
     settleMs: 5000,
     stallMs: 10_000,
-    brokerPid: numberOf('broker-pid', values['broker-pid'], { least: 0, most: 2 ** 22 }),
+    brokerPid: values.brokerPid,
   };
-  checkTogether(plan);
+  const problem = checkTogether(plan);
+  if (problem !== undefined) throw new UsageError([problem]);
   return plan;
 }
 
 /** What each option allows alone and all do not allow together. */
-function checkTogether(plan: LoadPlan): void {
-  if (plan.qos > 0 && plan.windowCount === 0) throw new RangeError('--window is at least 1');
+function checkTogether(plan: LoadPlan): string | undefined {
+  if (plan.workload === 'latency' && plan.payloadBytes < 8)
+    return '--size of latency is at least 8';
+  if (plan.qos > 0 && plan.windowCount === 0) return '--window is at least 1';
   if (plan.workload === 'offline' || plan.workload === 'retained') {
-    if (plan.qos !== 1) throw new RangeError(`${plan.workload} is measured at --qos 1`);
+    if (plan.qos !== 1) return `${plan.workload} is measured at --qos 1`;
   }
   const pairs = ['pairs', 'trickle', 'latency'].includes(plan.workload);
   if (pairs && plan.publishers !== plan.subscribers) {
-    throw new RangeError('pairs have as many publishers as subscribers');
+    return 'pairs have as many publishers as subscribers';
   }
   const each = Math.max(plan.topics / Math.max(1, plan.publishers), plan.windowCount);
   const ringBytes = each * plan.publishers * (plan.payloadBytes + 64);
-  if (ringBytes > 2 ** 31) throw new RangeError('that many frames of that size do not fit');
+  return ringBytes > 2 ** 31 ? 'that many frames of that size do not fit' : undefined;
 }
 
 function countOf(
   what: 'publishers' | 'subscribers' | 'connections',
-  values: Values,
+  values: BenchOptions,
   shape: Shape,
 ): number {
   const own = what === 'connections' ? undefined : values[what];
-  const text = own ?? (shape.clients.includes(what) ? values.clients : undefined);
-  if (text === undefined) return shape[what];
-  return numberOf(own === undefined ? 'clients' : what, text, BOUNDS.clients);
+  return own ?? (shape.clients.includes(what) ? values.clients : undefined) ?? shape[what];
 }
 
 function urlOf(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'mqtt:' || url.hostname === '') {
-    throw new RangeError(`--url is mqtt://host[:port], not '${text}'`);
+    throw new UsageError([`--url is mqtt://host[:port], not '${text}'`]);
   }
   return url;
 }
 
-function numberOf(option: string, text: string, bound: Bound, isWhole = true): number {
-  const value = text.trim() === '' ? Number.NaN : Number(text);
-  if (!(value >= bound.least && value <= bound.most) || (isWhole && !Number.isInteger(value))) {
-    const kind = isWhole ? 'a whole number' : 'a number';
-    throw new RangeError(`--${option} is ${kind} from ${bound.least} to ${bound.most}`);
-  }
-  return value;
-}
-
-function qosOf(text: string): 0 | 1 | 2 {
-  if (text === '0') return 0;
-  if (text === '1') return 1;
-  if (text === '2') return 2;
-  throw new RangeError('--qos is 0, 1 or 2');
-}
-
-function protocolOf(text: string): 4 | 5 {
-  if (text === '4') return 4;
-  if (text === '5') return 5;
-  throw new RangeError('--protocol is 4 or 5');
+/** Who the URL says we are: more than the environment says, less than a flag. */
+function credentialsOf({ username, password }: URL): Source {
+  const texts = new Map<string, readonly string[]>();
+  if (username !== '') texts.set('user', [decodeURIComponent(username)]);
+  if (password !== '') texts.set('password', [decodeURIComponent(password)]);
+  return { where: () => '--url', texts };
 }
 
 /** Every step has its own patience; this is the end of all of them together. */

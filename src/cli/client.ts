@@ -214,12 +214,7 @@ export class Client {
 
   #takeConnack(packet: ConnackPacket): void {
     if (packet.reasonCode === 0) return this.#greeted?.(packet);
-    const said = packet.properties?.reasonString;
-    const why =
-      this.#version === 5
-        ? inWords(packet.reasonCode, said)
-        : (RETURN_CODES[packet.reasonCode] ?? `return code ${packet.reasonCode}`);
-    this.#fail(`the broker refused: ${why}`);
+    this.#fail(refusedInWords(this.#version, packet));
   }
 
   #takePublish(message: PublishPacket): void {
@@ -279,6 +274,16 @@ const RETURN_CODES: readonly string[] = [
   'bad user name or password (4)',
   'not authorized (5)',
 ];
+
+/** `the broker refused: 0x87 not authorized`, and more where the broker says more. */
+export function refusedInWords(version: ProtocolVersion, connack: ConnackPacket): string {
+  const { reasonCode, properties } = connack;
+  const why =
+    version === 5
+      ? inWords(reasonCode, properties?.reasonString)
+      : (RETURN_CODES[reasonCode] ?? `return code ${reasonCode}`);
+  return `the broker refused: ${why}`;
+}
 
 /** `0x87 not authorized: an access key is required`. */
 export function inWords(code: number, said: string | undefined): string {

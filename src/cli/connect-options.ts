@@ -1,4 +1,4 @@
-/** What `pub` and `sub` share: where to connect, as whom, and how. */
+/** What `pub` and `sub` share: where to connect, as whom, and how; `bench` shares the whom. */
 import {
   anyTextKind,
   choiceKind,
@@ -21,11 +21,15 @@ import { openByteStream } from './byte-stream.ts';
 import { Client, type ClientOptions } from './client.ts';
 import { type CommandIo, orStopped } from './io.ts';
 
-export interface ConnectOptions {
-  readonly url: ServerUrl;
-  readonly clientId: string | undefined;
+/** As whom to connect. */
+export interface Credentials {
   readonly user: string | undefined;
   readonly password: string | undefined;
+}
+
+export interface ConnectOptions extends Credentials {
+  readonly url: ServerUrl;
+  readonly clientId: string | undefined;
   readonly protocol: '3' | '4' | '5';
   readonly clean: boolean;
   readonly sessionExpiry: number | undefined;
@@ -40,14 +44,7 @@ export interface ConnectOptions {
 const GROUP = 'Connection';
 const EXPIRY_MAX_MS = 4_294_967_294_000;
 
-export const CONNECT_OPTIONS: OptionTable<ConnectOptions> = {
-  url: {
-    kind: urlKind,
-    byDefault: 'mqtt://127.0.0.1:1883',
-    environment: true,
-    group: GROUP,
-    text: 'Broker to connect to. TERNMQ_URL sets it as well.',
-  },
+export const CREDENTIAL_OPTIONS: OptionTable<Credentials> = {
   user: {
     kind: optional(textKind('NAME')),
     short: 'u',
@@ -63,6 +60,17 @@ export const CONNECT_OPTIONS: OptionTable<ConnectOptions> = {
     group: GROUP,
     text: 'Password: the secret. Others can see flags: better set TERNMQ_PASSWORD.',
   },
+};
+
+export const CONNECT_OPTIONS: OptionTable<ConnectOptions> = {
+  url: {
+    kind: urlKind,
+    byDefault: 'mqtt://127.0.0.1:1883',
+    environment: true,
+    group: GROUP,
+    text: 'Broker to connect to. TERNMQ_URL sets it as well.',
+  },
+  ...CREDENTIAL_OPTIONS,
   clientId: {
     kind: optional(textKind('ID')),
     short: 'i',

@@ -9,6 +9,7 @@ export {
   optional,
   orNone,
   type ListenUrl,
+  numberKind,
   parseUrl,
   parseWebUrl,
   type ServerUrl,

@@ -147,6 +147,13 @@ export function wholeKind(least: number, most: number, placeholder = 'N'): Kind<
   );
 }
 
+/** A number from `least` to `most`, with a fraction or without. */
+export function numberKind(least: number, most: number, placeholder = 'N'): Kind<number> {
+  return single(`a number from ${least} to ${most}`, placeholder, (text) =>
+    between(/^\d{1,15}(\.\d{1,6})?$/.test(text) ? Number(text) : undefined, least, most),
+  );
+}
+
 /** Where to listen; repeatable. */
 export const urlsKind: Kind<readonly ListenUrl[]> = {
   expected: 'a URL such as mqtt://127.0.0.1:1883, mqtts://0.0.0.0:8883 or ws://127.0.0.1:8083/mqtt',

@@ -12,17 +12,25 @@ interface Ran {
   readonly stderr: string;
 }
 
-async function bench(...argv: string[]): Promise<Ran> {
+const bench = (...argv: string[]): Promise<Ran> => benchIn({}, ...argv);
+
+async function benchIn(
+  environment: Readonly<Record<string, string>>,
+  ...argv: string[]
+): Promise<Ran> {
   let stdout = '';
   let stderr = '';
   const code = await runBench(argv, {
     write: (text) => {
-      stdout += text;
+      stdout += text.toString();
     },
     writeError: (text) => {
       stderr += text;
     },
     isTerminal: false,
+    paint: { bold: String, dim: String },
+    columns: 100,
+    environment,
   });
   return { code, stdout, stderr };
 }
@@ -103,6 +111,35 @@ test('the table names what was measured', async (t) => {
   assert.equal(ran.code, 0, ran.stderr);
   assert.match(ran.stdout, /^pairs: QoS 1, 128 bytes\n {2}delivered +[\d,.]+ msg\/s\n/);
   assert.match(ran.stdout, / lost +0\n/);
+});
+
+test('who it is comes by flag, by URL or by environment, as for pub, and a refusal has words', async (t) => {
+  const broker = await startBroker(t, { memory: true, closed: true });
+  const [, user, secret] = /(ak-[0-9a-f]+)\s+password\s+(\S+)/.exec(broker.output())!;
+  const named = new URL(broker.url);
+  named.username = user!;
+  named.password = secret!;
+  const environment = { TERNMQ_USER: user!, TERNMQ_PASSWORD: secret! };
+  const wrong = { TERNMQ_USER: 'nobody', TERNMQ_PASSWORD: 'nothing' };
+  const words = ['connect', '--clients', '2', '--seconds', '0.1', '--warm-up', '0'];
+  const at = ['--url', broker.url];
+
+  const entered = [
+    await benchIn(environment, ...words, ...at),
+    await benchIn(wrong, ...words, ...at, '-u', user!, '-P', secret!),
+    await benchIn(wrong, ...words, '--url', named.href),
+  ];
+  for (const { code, stderr } of entered) assert.equal(code, 0, stderr);
+
+  const refused = async (protocol: string, ...more: string[]) => {
+    const { code, stderr } = await bench(...words, ...at, '--protocol', protocol, ...more);
+    return [code, stderr];
+  };
+  const text = 'ternmq bench: connect: the broker refused:';
+  assert.deepEqual(await refused('4'), [1, `${text} not authorized (5)\n`]);
+  assert.deepEqual(await refused('5'), [1, `${text} 0x87 not authorized\n`]);
+  const badPassword = [1, `${text} 0x86 bad user name or password\n`];
+  assert.deepEqual(await refused('5', '-u', user!, '-P', 'x'), badPassword);
 });
 
 test('nobody there is a failure in one line', async () => {

@@ -4,6 +4,8 @@
  */
 import { connect, type Socket } from 'node:net';
 import { assert, Fault } from '#base';
+import { decodeConnack } from '#wire';
+import { inWords, refusedInWords } from '../client.ts';
 import {
   type ConnectOptions,
   encodeConnect,
@@ -102,20 +104,27 @@ export class Link {
     const type = first >> 4;
     if (type >= 3 && type <= 7) this.player?.frame(first, bytes, body, end);
     else if (type === CONNACK) this.#connack(bytes, body, end);
-    else if (type === SUBACK) this.#settle(bytes[end - 1]! >= REFUSED, 'subscription', bytes, end);
+    else if (type === SUBACK) this.#suback(bytes[end - 1]!);
     else if (type === DISCONNECT) this.#lost(`broker says DISCONNECT ${codeAt(bytes, body, end)}`);
   }
 
   #connack(bytes: Buffer, body: number, end: number): void {
-    if (this.context.plan.protocol === 5) this.receiveMaximum = receiveMaximumOf(bytes, body, end);
-    this.#settle(bytes[body + 1] !== 0, 'connection', bytes, body + 2);
+    const { protocol } = this.context.plan;
+    if (protocol === 5) this.receiveMaximum = receiveMaximumOf(bytes, body, end);
+    if (bytes[body + 1] === 0) this.#settle(undefined);
+    else this.#settle(refusedInWords(protocol, decodeConnack(protocol, bytes, body, end)));
   }
 
-  #settle(refused: boolean, what: string, bytes: Buffer, end: number): void {
+  #suback(code: number): void {
+    const why = `the broker refused the subscription: ${inWords(code, undefined)}`;
+    this.#settle(code < REFUSED ? undefined : why);
+  }
+
+  #settle(refused: string | undefined): void {
     const waiting = this.#waiting;
     this.#waiting = undefined;
-    if (!refused) waiting?.resolve();
-    else waiting?.reject(new Fault('notAuthorized', `${what} refused: code ${bytes[end - 1]}`));
+    if (refused === undefined) waiting?.resolve();
+    else waiting?.reject(new Fault('notAuthorized', refused));
   }
 
   #wait(): Promise<void> {
