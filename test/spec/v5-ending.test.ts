@@ -7,6 +7,7 @@ import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 
 import { againstPeer, sharedBroker, startBroker } from '../harness/index.ts';
+import { openLocalBroker, openLocalDoor } from '../harness/local-broker.ts';
 import { connectClient, elapse, nothingReaches, openClient, unique } from '../harness/v5-client.ts';
 import {
   disconnectPacket,
@@ -42,6 +43,22 @@ test('[MQTT-3.1.2-22] [MQTT-3.2.2-22] silence past 1.5 times the keep alive: DIS
 
   assert.equal((await watcher.message(20_000)).payload, 'silent');
   await client.disconnected(0x8d);
+});
+
+test('[MQTT-3.1.2-21] [MQTT-3.2.2-21] a Server Keep Alive shorter than asked is told, and holds', async (t) => {
+  const local = await openLocalBroker(t);
+  await local.instances.update('default', { limits: { keepAliveSecondsMax: 1 } });
+  const port = await openLocalDoor(t, local);
+
+  const within = await connectClient(t, port, { keepAlive: 1 });
+  const beyond = await connectClient(t, port, { keepAlive: 60 });
+  const boundless = await connectClient(t, port, { keepAlive: 0 });
+
+  assert.equal(within.connack?.properties.serverKeepAlive, undefined);
+  for (const client of [beyond, boundless]) {
+    assert.equal(client.connack?.properties.serverKeepAlive, 1);
+    await client.disconnected(0x8d, 20_000);
+  }
 });
 
 test('[MQTT-3.1.2-22] any packet counts as a sign of life, and one byte of a packet does not', async (t) => {
@@ -156,7 +173,7 @@ for (const reason of [0x01, 0x10, 0x87, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x9a, 0x9c
 
 violation(
   broker,
-  '[MQTT-3.14.2-2] DISCONNECT of a client with a Server Reference',
+  'DISCONNECT of a client with a Server Reference',
   disconnectPacket(0, { serverReference: 'x' }),
   [0x81, 0x82],
 );

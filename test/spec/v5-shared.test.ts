@@ -324,7 +324,7 @@ for (const [qos, kind] of [
   [1, 'puback'],
   [2, 'pubrec'],
 ] as const) {
-  test(`[MQTT-4.8.2-6] ${kind.toUpperCase()} of 0x80 discards the message: no other member gets it`, async (t) => {
+  test(`[MQTT-4.8.2-6] ${kind.toUpperCase()} of 0x80 or above (0x83) discards the message: no other member gets it`, async (t) => {
     const topic = unique('s/');
     const publisher = await connectClient(t, broker.port);
     const first = await connectClient(t, broker.port);
