@@ -7,7 +7,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FAULTS, type LimitRow } from '#base';
 import { listOptions, type Option, SETTINGS, switchKind, variableName } from '#config';
-import { INSTANCE_METRICS, METRICS } from '#telemetry';
+import { GAUGES, INSTANCE_METRICS, METRICS } from '#telemetry';
 import { actionsPage } from './generate-actions.ts';
 import { conformance } from './generate-conformance.ts';
 import { instanceLimitsPage } from './generate-instance-limits.ts';
@@ -104,14 +104,19 @@ packet that may not carry a code carries another: DISCONNECT 0x87 or 0x80, PUBAC
 function metricsPage(): string {
   let text = `# Metrics
 
-${notice('src/telemetry/metrics.ts')}
-What the broker counts. Each number is a message on \`$SYS/broker/NAME\`, every ten seconds, for
-clients of the default instance that subscribe to it.
+${notice('the tables in src/telemetry')}
+What the broker counts, and what it measures. Each number is a message on
+\`$SYS/broker/NAME\`, every ten seconds, for clients of the default instance that subscribe to it.
 
 | name | counts |
 |---|---|
 `;
   for (const [name, meaning] of Object.entries(METRICS)) text += `| ${name} | ${meaning} |\n`;
+  text += `
+| name | measures |
+|---|---|
+`;
+  for (const [name, meaning] of Object.entries(GAUGES)) text += `| ${name} | ${meaning} |\n`;
   text += `
 ## Of each instance
 

@@ -1,6 +1,7 @@
 /** The broker's own numbers, as messages: `$SYS/broker/<metric>`, every ten seconds. */
-import { METRICS, type Metrics } from '#telemetry';
+import { type Gauges, METRICS, type Metrics } from '#telemetry';
 import type { Broker } from './broker.ts';
+import type { InstanceSpace } from './instance-space.ts';
 import { KeptMessage } from './kept-message.ts';
 import { publishMessage } from './publish.ts';
 
@@ -25,9 +26,16 @@ export function publishMetrics(broker: Broker): void {
     );
   };
   for (const name of Object.keys(METRICS) as (keyof Metrics)[]) say(name, broker.metrics[name]);
-  say('connections', broker.connections.size);
-  say('sessionsOnline', space.online.size);
-  say('outboxBytes', broker.outboxTotal.bytes);
-  say('logMessages', space.log.size().count);
-  say('logBytes', space.log.size().bytes);
+  for (const [name, value] of Object.entries(gaugesOf(broker, space))) say(name, value);
+}
+
+function gaugesOf(broker: Broker, space: InstanceSpace): Gauges {
+  const log = space.log.size();
+  return {
+    connections: broker.connections.size,
+    sessionsOnline: space.online.size,
+    outboxBytes: broker.outboxTotal.bytes,
+    logMessages: log.count,
+    logBytes: log.bytes,
+  };
 }
