@@ -336,7 +336,11 @@ async function establish(
   space.metrics.connectsAccepted++;
   connection.silence.bound(silenceMs);
   if (silenceMs === 0) connection.transport.watchPeer();
-  broker.log.debug('client connected', { client: clientId, version: connection.version });
+  broker.log.debug('client connected', {
+    client: clientId,
+    address: connection.transport.peer.address,
+    version: connection.version,
+  });
   if (connection.authMethod === undefined) connection.connect = undefined;
   connectCaller(connection, caller);
   if (connection.gone) return;

@@ -188,10 +188,13 @@ describe('a balancer in front', () => {
       socket.write(header);
       const client = await introduce(new WireClient(socket, 4));
 
-      client.sendBytes('00 00'); // a violation is logged with the address
+      client.sendBytes('00 00'); // a violation
 
       await client.closed();
-      await until(() => own.output().includes(`address=${address} `), `${address} in the log`);
+      for (const event of ['client connected', 'protocol violation']) {
+        const line = new RegExp(`${event} .*address=${address} `);
+        await until(() => line.test(own.output()), `${event} from ${address} in the log`);
+      }
     }
   });
 });
