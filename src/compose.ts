@@ -45,8 +45,8 @@ import { composeIdentities, type Identities } from './compose-identity.ts';
 export interface House {
   /** Where clients are served, with the ports that were taken. */
   readonly urls: readonly string[];
-  /** Takes up what a running broker can. */
-  reload(settings: Settings): Promise<void>;
+  /** Takes up what a running broker can; true: it has other certificates now. */
+  reload(settings: Settings): Promise<boolean>;
   /** Ends every connection politely, finishes what is under way, lets go of the disk. */
   close(): Promise<void>;
 }
@@ -123,8 +123,7 @@ export async function compose(ground: Ground): Promise<House> {
       urls: [...urls, ...(control?.urls ?? [])],
       reload: async (next) => {
         broker.retain(retentionOf(next));
-        for (const listener of listeners) await listener.reloadCertificates();
-        await control?.reloadCertificates();
+        return await reloadCertificates(control ? [...listeners, control] : listeners);
       },
       close,
     };
@@ -132,6 +131,15 @@ export async function compose(ground: Ground): Promise<House> {
     await close();
     throw error;
   }
+}
+
+/** True: at least one door has other certificates now. */
+async function reloadCertificates(
+  doors: readonly { reloadCertificates(): Promise<boolean> }[],
+): Promise<boolean> {
+  let isOther = false;
+  for (const door of doors) if (await door.reloadCertificates()) isOther = true;
+  return isOther;
 }
 
 /** Tables whose keys begin with the instance's id: they go with it. */

@@ -181,7 +181,7 @@ async function takeUp(
   }
   const { values, taken, left } = merge(current.values, next.values);
   log.setLevel(values.logLevel);
-  await house.reload(values);
+  if (await house.reload(values)) taken.push('certificates');
   log.info('reloaded', { why, taken: taken.join(' ') || 'nothing new' });
   if (left.length > 0) log.warn('these need a restart', { settings: left.join(' ') });
   return { values, origins: next.origins };

@@ -8,6 +8,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { SecureContextOptions } from 'node:tls';
+import { isDeepStrictEqual } from 'node:util';
 import { type Clock, Fault, type Log, type Random } from '#base';
 import type { Store } from '#ports';
 import type { Action } from './action.ts';
@@ -43,8 +45,11 @@ export interface ControlOptions {
 export interface Control {
   /** With the ports that were taken. */
   readonly urls: readonly string[];
-  /** Reads the files again; where they will not do, the old ones stay and the log says so. */
-  reloadCertificates(): Promise<void>;
+  /**
+   * Reads the files again; true: other certificates hold from now on. Where they will not do, the
+   * old ones stay and the log says so.
+   */
+  reloadCertificates(): Promise<boolean>;
   /** Lets requests under way finish, for a moment. */
   close(): Promise<void>;
 }
@@ -59,11 +64,14 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   const door = new Door(options);
   await door.load();
   const servers: Server[] = [];
+  const secured: Secured[] = [];
   const urls: string[] = [];
   try {
     for (const text of options.urls) {
       const url = parseControlUrl(text);
-      const server = url.secure ? await createSecure(options, door) : createServer(door.settings);
+      const secure = url.secure ? await createSecure(options, door) : undefined;
+      if (secure !== undefined) secured.push(secure);
+      const server = secure?.server ?? createServer(door.settings);
       servers.push(server);
       door.serve(server);
       urls.push(await listen(server, url, text));
@@ -74,7 +82,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   }
   return {
     urls,
-    reloadCertificates: () => reload(options, servers),
+    reloadCertificates: () => reload(options, secured),
     close: async () => {
       const stop = options.clock.after(CLOSE_MS, () => {
         for (const server of servers) server.closeAllConnections();
@@ -85,31 +93,41 @@ export async function openControl(options: ControlOptions): Promise<Control> {
   };
 }
 
-async function createSecure(options: ControlOptions, door: Door): Promise<SecureServer> {
+/** A server, and the certificates it has. */
+interface Secured {
+  readonly server: SecureServer;
+  context: SecureContextOptions;
+}
+
+async function createSecure(options: ControlOptions, door: Door): Promise<Secured> {
   const { certificateFile, keyFile } = options;
   if (certificateFile === undefined || keyFile === undefined) {
     throw new Fault('unspecified', 'https needs a certificate file and a key file');
   }
   const context = await readCertificateFiles(certificateFile, keyFile);
   try {
-    return createSecureServer({ ...door.settings, ...context });
+    return { server: createSecureServer({ ...door.settings, ...context }), context };
   } catch (cause) {
     throw new Fault('unspecified', `certificate ${certificateFile} does not do`, { cause });
   }
 }
 
-async function reload(options: ControlOptions, servers: readonly Server[]): Promise<void> {
+async function reload(options: ControlOptions, secured: readonly Secured[]): Promise<boolean> {
   const { certificateFile, keyFile, log } = options;
-  if (certificateFile === undefined || keyFile === undefined) return;
+  if (certificateFile === undefined || keyFile === undefined) return false;
   try {
     const context = await readCertificateFiles(certificateFile, keyFile);
-    for (const server of servers) {
-      if ('setSecureContext' in server) (server as SecureServer).setSecureContext(context);
+    const former = secured.filter((one) => !isDeepStrictEqual(one.context, context));
+    for (const one of former) {
+      one.server.setSecureContext(context);
+      one.context = context;
     }
-    log.info('certificates of the control door reloaded');
+    if (former.length > 0) log.info('certificates of the control door reloaded');
+    return former.length > 0;
   } catch (error) {
     const text = 'certificates of the control door not reloaded, the old ones stay';
     log.error(text, { error: error instanceof Error ? error.message : String(error) });
+    return false;
   }
 }
 

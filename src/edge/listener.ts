@@ -56,7 +56,10 @@ export interface ListenerOptions {
 export interface Listener {
   /** The URL with the port that was taken. */
   readonly url: string;
-  /** Reads the certificate files again; false (and a line in the log): the old ones stay. */
+  /**
+   * Reads the certificate files again; true: others hold from now on. Where they will not do, the
+   * old ones stay and the log says so.
+   */
   reloadCertificates(): Promise<boolean>;
   /** Stops accepting; connections that are there stay. */
   close(): void;
@@ -79,7 +82,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   });
   return {
     url: formatListenerUrl(url, listening.port),
-    reloadCertificates: async () => (tls === undefined ? true : await tls.reload()),
+    reloadCertificates: async () => (tls === undefined ? false : await tls.reload()),
     close: () => {
       listening.close();
       tls?.close();

@@ -8,6 +8,7 @@
 import type { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls';
+import { isDeepStrictEqual } from 'node:util';
 import { Fault } from '#base';
 import {
   type CertificateDirectory,
@@ -23,6 +24,7 @@ import type { TicketKeys } from './ticket-keys.ts';
 export interface TlsStage {
   /** The stage that does the handshake and goes on with `next`. */
   before(next: NextStage): NextStage;
+  /** True: other certificates hold from now on. */
   reload(): Promise<boolean>;
   close(): void;
 }
@@ -37,7 +39,7 @@ export interface TlsStageOptions {
 /** Rejects with a `Fault` that names the file when a certificate or key will not do. */
 export async function openTlsStage(options: TlsStageOptions): Promise<TlsStage> {
   const { settings, door, ticketKeys } = options;
-  const loaded = await loadCertificates(settings);
+  let loaded = await loadCertificates(settings);
   const contexts = createServerContexts(options.directory, loaded, door);
   const server = createTlsServer(settings, loaded, ticketKeys.current, contexts.find);
   const stop = ticketKeys.onChange((key) => server.setTicketKeys(key));
@@ -47,13 +49,15 @@ export async function openTlsStage(options: TlsStageOptions): Promise<TlsStage> 
     reload: async () => {
       try {
         const fresh = await loadCertificates(settings);
+        const isOther = !isDeepStrictEqual(fresh.context, loaded.context);
         server.setSecureContext(fresh.context);
         // A new context comes with a ticket key of its own.
         server.setTicketKeys(ticketKeys.current);
         contexts.renew(fresh);
+        loaded = fresh;
         warnWhenExpired(settings, fresh, door);
-        door.log.info('certificates reloaded', { listener: door.url });
-        return true;
+        if (isOther) door.log.info('certificates reloaded', { listener: door.url });
+        return isOther;
       } catch (error) {
         door.log.error('certificates not reloaded, the old ones stay', {
           listener: door.url,

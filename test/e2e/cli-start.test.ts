@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { once } from 'node:events';
-import { createAuthority } from '../harness/certificates.ts';
+import { type CertificateFiles, createAuthority } from '../harness/certificates.ts';
 import { type Program, runProgram, startProgram } from '../harness/program.ts';
 import { needs } from '../harness/tool.ts';
 
@@ -186,11 +186,28 @@ test('a reload that is wrong is told, and nothing changes', async (t) => {
   assert.equal((await runProgram(['pub', '-t', 'a', '-m', 'b', '--url', url])).code, 0);
 });
 
+/** What is taken up after `change` and SIGHUP; the broker may have noticed the change before. */
+async function takenUp(broker: Program, change: () => void): Promise<readonly string[]> {
+  const reloads = (): (readonly [why: string, taken: string])[] => {
+    const lines = broker.stderr().matchAll(/ reloaded why=(.+) taken=(.+)\n/g);
+    return [...lines].map(([, why, taken]) => [why!, taken!]);
+  };
+  const before = reloads().length;
+  change();
+  broker.child.kill('SIGHUP');
+  const fresh = () => reloads().slice(before);
+  await broker.until(() => fresh().some(([why]) => why === 'SIGHUP'));
+  return fresh().flatMap(([, taken]) => (taken === '"nothing new"' ? [] : [taken]));
+}
+
 test('a renewed certificate is taken up on SIGHUP', needs('openssl'), async (t) => {
   const authority = createAuthority(t);
   const first = authority.issue('first.example');
-  const words = ['start', '--open', '--memory', '--listen', 'mqtts://127.0.0.1:0'];
+  const doors = ['--listen', 'mqtts://127.0.0.1:0', '--control', 'https://127.0.0.1:0'];
+  const words = ['start', '--open', '--memory', ...doors];
+  const own = authority.issue('control.example');
   const tls = ['--tls-cert', first.certificateFile, '--tls-key', first.keyFile];
+  tls.push('--control-cert', own.certificateFile, '--control-key', own.keyFile);
   const { broker, url } = await startReady(t, [...words, ...tls]);
   const shown = async (): Promise<string | string[] | undefined> => {
     const port = Number(new URL(url).port);
@@ -200,15 +217,24 @@ test('a renewed certificate is taken up on SIGHUP', needs('openssl'), async (t) 
     socket.destroy();
     return name;
   };
+  const put = (to: CertificateFiles, { certificate, key }: CertificateFiles): void => {
+    writeFileSync(to.certificateFile, certificate);
+    writeFileSync(to.keyFile, key);
+  };
   assert.equal(await shown(), 'first.example');
+  assert.deepEqual(await takenUp(broker, () => undefined), [], 'they are what they were');
 
   const second = authority.issue('second.example');
-  writeFileSync(first.certificateFile, second.certificate);
-  writeFileSync(first.keyFile, second.key);
-  broker.child.kill('SIGHUP');
-  await broker.until(({ stderr }) => /reloaded/.test(stderr()));
+  const half = { ...second, key: first.key };
+  assert.deepEqual(await takenUp(broker, () => put(first, half)), [], 'the key is of another');
+  assert.match(broker.stderr(), /certificates not reloaded, the old ones stay/);
+  assert.equal(await shown(), 'first.example');
 
+  assert.deepEqual(await takenUp(broker, () => put(first, second)), ['certificates']);
   assert.equal(await shown(), 'second.example');
+
+  const third = authority.issue('third.example');
+  assert.deepEqual(await takenUp(broker, () => put(own, third)), ['certificates'], 'of control');
 });
 
 test('a second signal ends it at once with 1', async (t) => {
