@@ -6,6 +6,7 @@ import { createAuthority } from '../harness/certificates.ts';
 import { unique } from '../harness/index.ts';
 import { type Program, runProgram, startProgram } from '../harness/program.ts';
 import { needs } from '../harness/tool.ts';
+import { until } from '../harness/until.ts';
 
 const TOOLS = needs('mosquitto_pub', 'mosquitto_sub');
 const VERSIONS = ['31', '311', '5'] as const;
@@ -22,6 +23,8 @@ async function publish(port: number, words: readonly string[]): Promise<void> {
 }
 
 interface Listening {
+  /** The messages so far. */
+  read(): readonly string[];
   /** Waits until so many messages are there. */
   shows(count: number): Promise<void>;
   /** The same, and ends it politely. */
@@ -50,6 +53,7 @@ async function listen(t: TestContext, port: number, words: readonly string[]): P
     await program.until(() => read().length >= count);
   return {
     program,
+    read,
     shows,
     lines: async (count) => {
       await shows(count);
@@ -213,8 +217,13 @@ describe('mosquitto_pub to mosquitto_sub', () => {
     for (let i = 0; i < 10; i++) await publish(port, ['-t', `work/${i}`, '-m', 'x', '-q', '1']);
 
     const all = await witness.lines(10);
-    const shares = [await one.lines(1), await other.lines(1)];
-    assert.deepEqual(shares.flat().sort(), [...all].sort());
+    const shared = (): string[] => [one, other].flatMap((sub) => sub.read());
+    await until(
+      () => shared().length >= 10,
+      () => `shared so far: ${shared().join(', ')}`,
+    );
+    for (const sub of [one, other]) assert.ok((await sub.lines(1)).length > 0);
+    assert.deepEqual(shared().sort(), [...all].sort());
   });
 });
 
