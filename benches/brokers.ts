@@ -4,9 +4,10 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../test/harness/free-port.ts';
 import type { Endpoint } from './workloads.ts';
 
 export interface Broker {
@@ -189,17 +190,6 @@ function canConnect(port: number): Promise<boolean> {
     resolve(true);
   });
   socket.on('error', () => resolve(false));
-  return promise;
-}
-
-function freePort(): Promise<number> {
-  const { promise, resolve } = Promise.withResolvers<number>();
-  const server = createServer();
-  server.listen({ port: 0, host: '127.0.0.1' }, () => {
-    const address = server.address();
-    const port = address !== null && typeof address === 'object' ? address.port : 0;
-    server.close(() => resolve(port));
-  });
   return promise;
 }
 

@@ -39,7 +39,7 @@ import {
 } from '#identity';
 import { type Instances, openInstances } from '#instances';
 import type { Engine, LogRetention, Store } from '#ports';
-import { Metrics } from '#telemetry';
+import { countViolation, Metrics } from '#telemetry';
 import { composeIdentities, type Identities } from './compose-identity.ts';
 
 export interface House {
@@ -316,8 +316,7 @@ function countDoors(metrics: Metrics): EdgeMetrics {
       if (counter !== undefined) metrics[counter]++;
     },
     badFrame: () => {
-      metrics.protocolViolations++;
-      metrics.violationsWebSocketFrame++;
+      countViolation(metrics, 'badFrame');
     },
     acceptFailed: () => {
       metrics.doorAcceptFailures++;

@@ -33,7 +33,7 @@ export class Page {
 export const PAGE_ROWS = 100;
 export const PAGE_ROW_BYTES: number = 256 * 1024;
 
-/** An owned copy [ML13]: a view would keep a whole block alive for ten bytes. */
+/** An owned copy [ST12]: a view would keep a whole block alive for ten bytes. */
 export function own(bytes: Uint8Array): Uint8Array {
   return bytes.length === 0 ? NOTHING : Buffer.from(bytes);
 }

@@ -149,9 +149,9 @@ export class Publication {
 
   /** What is left of the expiry interval is what subscribers are told [MQTT-3.3.2-6]. */
   #countDown(remainingMs: number): void {
-    const copy = Buffer.from(this.propertyBytes);
-    const at = findExpiry(copy);
+    const at = findExpiry(this.propertyBytes);
     if (at < 0) return;
+    const copy = Buffer.from(this.propertyBytes);
     // Begun seconds count, but for the millisecond that an interval of 0 is given.
     copy.writeUInt32BE(Math.max(0, Math.ceil((remainingMs - 1) / 1000)), at);
     this.properties = copy;

@@ -2,8 +2,10 @@
 import type { FaultCode } from '#base';
 import type { Metrics } from './metrics.ts';
 
-/** By the fault that a broken rule is answered with. */
-const KINDS: { readonly [Code in FaultCode]?: keyof Metrics } = {
+/** What a broken rule is answered with; or the frame was no MQTT at all. */
+type Violation = FaultCode | 'badFrame';
+
+const KINDS: { readonly [Kind in Violation]?: keyof Metrics } = {
   malformedPacket: 'violationsMalformedPacket',
   protocolError: 'violationsProtocolError',
   unsupportedVersion: 'violationsVersion',
@@ -12,9 +14,10 @@ const KINDS: { readonly [Code in FaultCode]?: keyof Metrics } = {
   topicAliasInvalid: 'violationsTopicAlias',
   receiveMaximum: 'violationsReceiveMaximum',
   packetTooLarge: 'violationsPacketTooLarge',
+  badFrame: 'violationsWebSocketFrame',
 };
 
-export function countViolation(metrics: Metrics, code: FaultCode): void {
+export function countViolation(metrics: Metrics, violation: Violation): void {
   metrics.protocolViolations++;
-  metrics[KINDS[code] ?? 'violationsOther']++;
+  metrics[KINDS[violation] ?? 'violationsOther']++;
 }

@@ -9,11 +9,15 @@ import { createServer } from 'node:net';
 const FIRST = 10_000;
 const COUNT = 22_000; // Linux gives out 32768 and more, others 49152 and more
 const TRIES_MAX = 100;
+/** Whoever asks for several gets no port twice. */
+const given = new Set<number>();
 
 export async function freePort(): Promise<number> {
   for (let tries = 0; tries < TRIES_MAX; tries++) {
     const port = FIRST + Math.floor(Math.random() * COUNT);
-    if (await isFree(port)) return port;
+    if (given.has(port) || !(await isFree(port))) continue;
+    given.add(port);
+    return port;
   }
   throw new Error('no port to be had');
 }

@@ -52,8 +52,10 @@ export async function openDirectory(path: string, random: Random): Promise<DataD
   }
 }
 
-/** Level by level: Node's recursive one calls a read-only disk a missing folder, and in /proc it
- * does not come to an end. */
+/**
+ * Makes it level by level: Node's recursive way calls a read-only disk a missing folder, and in
+ * /proc does not come to an end.
+ */
 async function makeDirectory(path: string): Promise<void> {
   const missing: string[] = [];
   for (let at = resolve(path); !existsSync(at); at = dirname(at)) missing.push(at);

@@ -57,11 +57,11 @@ async function fill(
   { from, end }: Stretch,
 ): Promise<Position> {
   let next = from;
-  const worth = log.dense.get(filters);
+  const spanMax = log.dense.get(filters);
   // Who asks for much mostly finds some of it nearby.
-  if (worth !== undefined || filters.exact.size + filters.prefixes.length > SEARCHES_FEW) {
+  if (spanMax !== undefined || filters.exact.size + filters.prefixes.length > SEARCHES_FEW) {
     next = await walk(log, filters, page, { from, end });
-    if (worth !== undefined && !(page.full && next - from <= worth)) log.dense.delete(filters);
+    if (!page.full || next - from > (spanMax ?? 0)) log.dense.delete(filters);
     if (page.entries.length > 0 || next >= end) return next;
     await new Promise(setImmediate);
   }

@@ -16,6 +16,7 @@
  */
 import { Slab } from '#base';
 import type { LogEntry, Position } from '#ports';
+import { own } from '../page.ts';
 
 export const BATCH_MAGIC = 0x54_51_4d_42;
 export const BATCH_HEADER_BYTES = 40;
@@ -131,7 +132,7 @@ export function parseRow(bytes: Buffer, view: DataView, start: number): RowRecor
   return {
     table: view.getUint32(start + 16, true),
     key: bytes.toString('utf8', keyStart, valueStart),
-    value: removed ? undefined : copied(bytes, valueStart, valueEnd),
+    value: removed ? undefined : own(bytes.subarray(valueStart, valueEnd)),
     version: view.getFloat64(start + 8, true),
   };
 }
@@ -147,12 +148,3 @@ export function parseName(
     name: bytes.toString('utf8', from, from + view.getUint16(start + 6, true)),
   };
 }
-
-function copied(bytes: Buffer, start: number, end: number): Uint8Array {
-  if (start === end) return NOTHING;
-  const copy = Buffer.allocUnsafe(end - start);
-  bytes.copy(copy, 0, start, end);
-  return copy;
-}
-
-const NOTHING: Buffer = Buffer.alloc(0);

@@ -47,8 +47,8 @@ export function chunksOf(
   instance: number,
   entries: readonly number[],
   range: { readonly length: number; readonly floor: Position },
-): { readonly key: Buffer; readonly value: Buffer }[] {
-  const chunks: { key: Buffer; value: Buffer }[] = [];
+): Chunk[] {
+  const chunks: Chunk[] = [];
   const base = topicKey(instance, topic);
   for (let from = 0; from < range.length; from += CHUNK_ENTRIES * 2) {
     const to = Math.min(range.length, from + CHUNK_ENTRIES * 2);
